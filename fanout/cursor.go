@@ -1,0 +1,224 @@
+package fanout
+
+import (
+	"context"
+	"runtime"
+	"sort"
+	"sync/atomic"
+	"time"
+)
+
+// Cursor reads a [Ring] from a revision on. One goroutine at a time may use it;
+// it must be closed.
+type Cursor struct {
+	ring *Ring
+	pos  uint64 // where it reads next: always the first event of a revision
+	last uint64 // revision through which it has read, lost ranges included
+	spin time.Duration
+
+	parked atomic.Bool
+	wake   chan struct{} // one slot: a signal, never a count
+}
+
+// Cursor returns a reader whose first event is the first with a revision above
+// after. If the ring no longer holds all of these, its first event is a
+// [Lagged] one with the missing range. Any goroutine may call it.
+func (r *Ring) Cursor(after uint64) *Cursor {
+	c := &Cursor{ring: r, last: after, wake: make(chan struct{}, 1)}
+	c.pos = r.search(after)
+	r.addCursor(c)
+	return c
+}
+
+// search returns the position of the oldest held event with a revision above
+// after, the start of its revision; head if there is none, tail if the oldest
+// held one already qualifies.
+func (r *Ring) search(after uint64) uint64 {
+	for {
+		tail, head := r.tail.Load(), r.head.Load()
+		if tail >= head {
+			return head
+		}
+		evicted := false
+		n := sort.Search(int(head-tail), func(i int) bool {
+			e := r.slots[(tail+uint64(i))&r.mask].Load()
+			if e == nil || e.pos != tail+uint64(i) {
+				evicted = true
+				return true
+			}
+			return e.Revision > after
+		})
+		if !evicted {
+			return tail + uint64(n)
+		}
+	}
+}
+
+// Last returns the revision through which the cursor has read.
+func (c *Cursor) Last() uint64 { return c.last }
+
+// Poll appends what can be read now to buf, as far as its capacity goes, and
+// returns it: events in order, each once, whole revisions only. Where events
+// were lost it has a [Lagged] event with their range. It never blocks, and it
+// returns buf unchanged if there is nothing to read. It allocates only for a
+// Lagged event, or if the events of one revision do not fit.
+func (c *Cursor) Poll(buf []*Event) []*Event {
+	r := c.ring
+	head := r.head.Load()
+	for c.pos < head && len(buf) < cap(buf) {
+		e := c.load(c.pos)
+		if e == nil {
+			var marker *Event
+			if marker, head = c.lapped(); marker != nil {
+				buf = append(buf, marker)
+			}
+			continue
+		}
+		if !e.inBatch() {
+			c.pos++
+			buf = c.take(buf, e)
+			continue
+		}
+		start := len(buf)
+		for end := c.pos + uint64(e.BatchSize); c.pos < end; c.pos++ {
+			if e = c.load(c.pos); e == nil {
+				break
+			}
+			buf = append(buf, e)
+		}
+		switch {
+		case e == nil: // lapped within it: lost as a whole
+			buf = buf[:start]
+		case e.Revision <= c.last:
+			buf = buf[:start]
+		default:
+			c.last = e.Revision
+		}
+	}
+	return buf
+}
+
+// take appends e unless it lies at or below what was read already.
+func (c *Cursor) take(buf []*Event, e *Event) []*Event {
+	if e.Revision <= c.last {
+		return buf
+	}
+	c.last = e.Revision
+	return append(buf, e)
+}
+
+// load returns the event at pos, nil if it was evicted.
+func (c *Cursor) load(pos uint64) *Event {
+	e := c.ring.slots[pos&c.ring.mask].Load()
+	if e == nil || e.pos != pos {
+		return nil
+	}
+	return e
+}
+
+// lapped moves the cursor to the oldest event that can still be read. It
+// returns the marker of what was lost, nil if that is not known yet or if
+// nothing of it was wanted, and the head it saw.
+func (c *Cursor) lapped() (marker *Event, head uint64) {
+	r := c.ring
+	for {
+		tail := r.tail.Load()
+		head = r.head.Load()
+		if tail >= head {
+			// All that was published is gone and its replacement is staged:
+			// the next Flush shows where the loss ends.
+			return nil, 0
+		}
+		oldest := c.load(tail)
+		if oldest == nil {
+			continue // the writer went on; so does the tail
+		}
+		c.pos = tail
+		if oldest.Op == Reset || oldest.Revision <= c.last+1 {
+			return nil, head // a Reset says it all
+		}
+		marker = &Event{Op: Lagged, PrevRevision: c.last + 1, Revision: oldest.Revision - 1, Time: oldest.Time}
+		c.last = oldest.Revision - 1
+		return marker, head
+	}
+}
+
+// Next waits until there is something to read and appends it to buf as
+// [Cursor.Poll] does. The error is that of ctx. It blocks only the caller; buf
+// must have capacity to spare.
+func (c *Cursor) Next(ctx context.Context, buf []*Event) ([]*Event, error) {
+	n := len(buf)
+	for {
+		if buf = c.Poll(buf); len(buf) > n {
+			return buf, nil
+		}
+		if err := c.wait(ctx); err != nil {
+			return buf, err
+		}
+	}
+}
+
+// wait returns once there may be something to read.
+func (c *Cursor) wait(ctx context.Context) error {
+	if c.spin > 0 && c.spinning() {
+		return nil
+	}
+	c.parked.Store(true)
+	c.ring.parked.Add(1)
+	if c.readable() {
+		c.unpark(false)
+		return nil
+	}
+	select {
+	case <-c.wake:
+		return nil
+	case <-ctx.Done():
+		c.unpark(false)
+		return context.Cause(ctx)
+	}
+}
+
+// spinning polls for a while before the caller parks: a wake-up costs the
+// writer microseconds, a reader that is still awake costs it nothing.
+func (c *Cursor) spinning() bool {
+	if runtime.GOMAXPROCS(0) == 1 {
+		return false // it would only keep the writer from running
+	}
+	for end := time.Now().Add(c.spin); ; {
+		for range 32 {
+			if c.readable() {
+				return true
+			}
+		}
+		runtime.Gosched()
+		if !time.Now().Before(end) {
+			return false
+		}
+	}
+}
+
+// readable reports whether Poll would get further. A cursor that was lapped by
+// events that are staged only has to wait like any other.
+func (c *Cursor) readable() bool {
+	head := c.ring.head.Load()
+	return head > c.pos && head > c.ring.tail.Load()
+}
+
+// unpark takes back the announcement that the cursor is parked; whoever takes
+// it back also signals, if asked to.
+func (c *Cursor) unpark(signal bool) {
+	if !c.parked.CompareAndSwap(true, false) {
+		return
+	}
+	c.ring.parked.Add(-1)
+	if signal {
+		select {
+		case c.wake <- struct{}{}:
+		default: // a signal from a race that the reader won is still there
+		}
+	}
+}
+
+// Close releases the cursor. It is not needed by the ring's own collection,
+// only by the writer, which otherwise keeps looking for it.
+func (c *Cursor) Close() { c.ring.removeCursor(c) }

@@ -1,0 +1,242 @@
+package fanout
+
+import (
+	"fmt"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+// Defaults and bounds of [RingOptions].
+const (
+	DefaultSlots    = 65_536
+	MaxSlots        = 1 << 26
+	DefaultMaxBytes = 64 << 20
+)
+
+// RingOptions sizes a [Ring]. The zero value means the defaults.
+type RingOptions struct {
+	// Slots is how many events the ring holds at most, rounded up to a power
+	// of two. Default 65,536; at most 67,108,864.
+	Slots int
+	// MaxBytes bounds keys and values held, in bytes, with a fixed overhead
+	// counted for each event. Default 64 MiB. The newest revision is always
+	// kept, whatever its size.
+	MaxBytes int64
+}
+
+// Ring is the queue between one writer and any number of readers, and the
+// history that a reader can start from, in one: a bounded buffer of the newest
+// events.
+//
+// The writer never waits. It overwrites the oldest events, whether or not a
+// reader still needs them; so falling off the tail is the only way to lose, and
+// the reader that fell off finds out, with the exact range, at its next read.
+//
+// # Who writes, who reads
+//
+// One producer goroutine at a time calls Push, Flush and Reset (for a state
+// machine that is Raft's apply goroutine). Each reader owns a [Cursor]. Nobody
+// takes a lock that the writer could meet.
+//
+// # Why it is safe
+//
+// A slot is an atomic pointer to an immutable event that carries its own
+// position. Positions only grow and are never used twice, so a reader that
+// came for position p and finds an event of position p has the right one, whole
+// (it was complete before the pointer was stored), and finding anything else
+// means the writer has been round again. There is nothing to tear and no ABA;
+// an event that was overwritten lives on for the reader that already holds it,
+// and the collector does the rest.
+//
+// Push stores into slots at or beyond head, which no reader looks at. Flush
+// publishes them by storing head. The writer moves tail before it overwrites or
+// clears the first slot of an evicted revision, so a reader that was lapped
+// finds a tail beyond its own position. Eviction is by whole revisions and
+// readers take whole revisions, so the events of an atomic batch are kept or
+// lost together.
+//
+// # Why no wake-up is lost
+//
+// A reader that found nothing announces that it parks (parked, then the ring's
+// count) and looks at head once more before it blocks. The writer stores head
+// and then looks at the count. Go's atomics are sequentially consistent, so at
+// least one of the two sees the other: either the reader finds the event, or
+// the writer finds the reader. While nobody is parked, a Flush is one store and
+// one load.
+type Ring struct {
+	slots    []atomic.Pointer[Event]
+	mask     uint64
+	maxBytes int64
+
+	_ [64]byte // the writer's own state, away from what readers load
+
+	next  uint64     // position of the next event
+	bytes int64      // held, staged ones included
+	group uint64     // position at which the newest revision begins
+	sizes []slotSize // of the events in slots: sequential, unlike the events
+	last  uint64     // revision of the newest event
+	first uint64     // tail, as the writer knows it
+
+	_ [64]byte // loaded by readers, stored by the writer
+
+	head   atomic.Uint64 // positions below it are published
+	tail   atomic.Uint64 // positions below it are evicted
+	headRv atomic.Uint64 // revision of the newest published event
+
+	_ [64]byte // stored by readers when they park
+
+	parked atomic.Int32 // cursors that wait to be woken
+
+	mu      sync.Mutex // guards changes of cursors
+	cursors atomic.Pointer[[]*Cursor]
+}
+
+// slotSize is what the writer must know of an event to evict it.
+type slotSize struct {
+	bytes int64
+	rest  uint32 // events of the same revision from here on, this one included
+}
+
+// NewRing returns an empty ring. The error wraps [ErrBadOption].
+func NewRing(o RingOptions) (*Ring, error) {
+	switch {
+	case o.Slots == 0:
+		o.Slots = DefaultSlots
+	case o.Slots < 0 || o.Slots > MaxSlots:
+		return nil, fmt.Errorf("%w: RingOptions.Slots is %d; give 1 to %d, or 0 for %d", ErrBadOption, o.Slots, MaxSlots, DefaultSlots)
+	}
+	switch {
+	case o.MaxBytes == 0:
+		o.MaxBytes = DefaultMaxBytes
+	case o.MaxBytes < 0:
+		return nil, fmt.Errorf("%w: RingOptions.MaxBytes is %d; give a positive number of bytes, or 0 for %d", ErrBadOption, o.MaxBytes, DefaultMaxBytes)
+	}
+	n := uint64(1) << bits.Len64(uint64(o.Slots-1))
+	r := &Ring{
+		slots:    make([]atomic.Pointer[Event], n),
+		sizes:    make([]slotSize, n),
+		mask:     n - 1,
+		maxBytes: o.MaxBytes,
+	}
+	r.cursors.Store(new([]*Cursor))
+	return r, nil
+}
+
+// Push stages e; readers see it after the next [Ring.Flush]. Only the producer
+// goroutine may call it, with revisions that never go down, the events of a
+// batch one after another, and each event once. It never blocks and does not
+// allocate.
+//
+// A batch of more events than the ring has slots cannot be kept; readers get a
+// [Lagged] event for its revision instead.
+func (r *Ring) Push(e *Event) {
+	rest := uint32(1)
+	if e.inBatch() {
+		if uint64(e.BatchSize) > uint64(len(r.slots)) {
+			if e.Batch > 0 {
+				return
+			}
+			e = &Event{Op: Lagged, PrevRevision: e.Revision, Revision: e.Revision, Time: e.Time}
+		} else {
+			rest = e.BatchSize - e.Batch
+		}
+	}
+	pos := r.next
+	if e.Batch == 0 {
+		r.group = pos
+	}
+	size := e.bytes()
+	r.bytes += size
+	if pos-r.first > r.mask || (r.bytes > r.maxBytes && r.first < r.group) {
+		r.evict(pos)
+	}
+	e.pos = pos
+	r.sizes[pos&r.mask] = slotSize{bytes: size, rest: rest}
+	r.slots[pos&r.mask].Store(e)
+	r.last = e.Revision
+	r.next = pos + 1
+}
+
+// evict makes room for position pos, a revision at a time, oldest first.
+func (r *Ring) evict(pos uint64) {
+	for pos-r.first > r.mask || (r.bytes > r.maxBytes && r.first < r.group) {
+		r.drop(uint64(r.sizes[r.first&r.mask].rest))
+	}
+}
+
+// drop evicts the n oldest events. Readers must find the new tail before they
+// can find a slot changed, hence the order.
+func (r *Ring) drop(n uint64) {
+	from := r.first
+	r.first += n
+	r.tail.Store(r.first)
+	for p := from; p < r.first; p++ {
+		r.bytes -= r.sizes[p&r.mask].bytes
+		r.slots[p&r.mask].Store(nil)
+	}
+}
+
+// Flush publishes what was staged, once for a batch of log entries, and wakes
+// the readers that are parked. Only the producer goroutine may call it. It
+// never blocks. The events of one revision must be staged completely before it.
+func (r *Ring) Flush() {
+	r.headRv.Store(r.last)
+	r.head.Store(r.next)
+	if r.parked.Load() > 0 {
+		r.wake()
+	}
+}
+
+// Reset empties the ring, because the state was replaced as a whole by one that
+// stands at revision, and publishes a [Reset] event in place of what was
+// there. Only the producer goroutine may call it.
+func (r *Ring) Reset(revision uint64) {
+	if n := r.next - r.first; n > 0 {
+		r.drop(n)
+	}
+	r.Push(&Event{Op: Reset, Revision: revision})
+	r.Flush()
+}
+
+// Revision returns the revision of the newest published event, 0 before the
+// first. Any goroutine may call it.
+func (r *Ring) Revision() uint64 { return r.headRv.Load() }
+
+// Len returns how many events the ring holds. Any goroutine may call it.
+func (r *Ring) Len() int {
+	tail := r.tail.Load()
+	if head := r.head.Load(); head > tail {
+		return int(head - tail)
+	}
+	return 0
+}
+
+// wake wakes every parked cursor.
+func (r *Ring) wake() {
+	for _, c := range *r.cursors.Load() {
+		c.unpark(true)
+	}
+}
+
+func (r *Ring) addCursor(c *Cursor) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := *r.cursors.Load()
+	list := make([]*Cursor, 0, len(old)+1)
+	list = append(append(list, old...), c)
+	r.cursors.Store(&list)
+}
+
+func (r *Ring) removeCursor(c *Cursor) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := *r.cursors.Load()
+	list := make([]*Cursor, 0, len(old))
+	for _, o := range old {
+		if o != c {
+			list = append(list, o)
+		}
+	}
+	r.cursors.Store(&list)
+}
