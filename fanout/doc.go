@@ -1,0 +1,42 @@
+// Package fanout delivers the changes of a replicated state machine to any
+// number of watchers without ever holding up the machine.
+//
+//	state machine ─ Push, Flush ─▶ Ring ─▶ Dispatcher ─▶ Registry ─▶ Watchers
+//	                                 └───▶ Cursors of other readers
+//
+// It stands alone: whoever has one goroutine that makes changes can use it.
+//
+// # What a caller may rely on
+//
+//   - Writes are never delayed. [Ring.Push] and [Ring.Flush] take no lock and
+//     wait for nobody, however many watchers there are and however stuck they
+//     may be. What does not fit is lost.
+//   - Order. A watcher receives events in revision order, each at most once.
+//   - Loss is told, exactly and in place. Where a watcher lost events it
+//     receives one [Lagged] event with the range of revisions, before the next
+//     event and also if no further event comes. A change in that range was
+//     applied before the marker could be received, so a read made afterwards
+//     includes it.
+//   - Batches are whole. The events of one revision are received together or
+//     lost together, up to the size of a watcher's buffer.
+//   - Watchers do not affect each other. A slow, stuck or abandoned one costs
+//     its own buffer and nothing else.
+//   - A start is exact. A watcher receives the events above [Watcher.Start] and
+//     none below; what is published after Watch returned lies above.
+//
+// # How events are lost
+//
+// In two ways, each counted in [Stats]: the dispatcher itself is overtaken by
+// the writer and falls off the ring, which every watcher is told; or one
+// watcher's buffer is full, which that watcher is told. A full buffer drops the
+// newest events: what is held stays, and when there is room again the marker
+// goes in ahead of the next event.
+//
+// # Goroutines
+//
+// The package starts none for its work. The owner of a [Dispatcher] runs it;
+// the producer calls Push and Flush from one goroutine at a time; each [Cursor]
+// belongs to one reader; watchers are pulled by their consumers. (The standard
+// library runs a context's end and the cleanup of a watcher that was dropped
+// without Stop on goroutines of its own, for a moment.)
+package fanout

@@ -1,0 +1,95 @@
+package fanout
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Defaults and bounds of watches and their registry.
+const (
+	DefaultBuffer      = 10
+	MaxBuffer          = 1 << 20
+	DefaultMaxWatchers = 1 << 20
+)
+
+// RegistryOptions configures a [Registry]. The zero value means the defaults.
+type RegistryOptions struct {
+	// MaxWatchers bounds the watchers held at a time. Default 1,048,576.
+	MaxWatchers int
+	// Buffer is the default buffer of a watcher, in events. Default 10.
+	Buffer int
+}
+
+func (o *RegistryOptions) check() error {
+	switch {
+	case o.MaxWatchers == 0:
+		o.MaxWatchers = DefaultMaxWatchers
+	case o.MaxWatchers < 0:
+		return fmt.Errorf("%w: RegistryOptions.MaxWatchers is %d; give a positive number, or 0 for %d", ErrBadOption, o.MaxWatchers, DefaultMaxWatchers)
+	}
+	if o.Buffer == 0 {
+		o.Buffer = DefaultBuffer
+	}
+	return checkBuffer("RegistryOptions.Buffer", o.Buffer)
+}
+
+func checkBuffer(name string, n int) error {
+	if n < 1 || n > MaxBuffer {
+		return fmt.Errorf("%w: %s is %d; give 1 to %d events", ErrBadOption, name, n, MaxBuffer)
+	}
+	return nil
+}
+
+// WatchOption configures one watcher.
+type WatchOption func(*watchOptions) error
+
+type watchOptions struct {
+	buffer int
+}
+
+// WithBuffer sets how many events the watcher holds for its consumer, 1 to
+// [MaxBuffer]; the default is the registry's, 10. The slots are allocated when
+// events wait in them. A batch with more matching events than that can never be
+// received; it is reported as [Lagged].
+func WithBuffer(events int) WatchOption {
+	return func(o *watchOptions) error {
+		o.buffer = events
+		return checkBuffer("WithBuffer", events)
+	}
+}
+
+// Defaults of [DispatcherOptions].
+const (
+	DefaultSpin  = 20 * time.Microsecond
+	MaxSpin      = time.Second
+	DefaultBatch = 256
+)
+
+// DispatcherOptions configures a [Dispatcher]. The zero value means the
+// defaults.
+type DispatcherOptions struct {
+	// After is the revision up to which events are history: they stay in the
+	// ring for those who ask for them, but they are not delivered. Default 0.
+	After uint64
+	// Spin is how long the dispatcher looks for more events before it parks.
+	// Waking a parked goroutine costs the writer microseconds, so this buys
+	// write latency with processor time. Default 20 µs; negative for none. At
+	// GOMAXPROCS 1 it never spins.
+	Spin time.Duration
+	// Logger gets one line a period for what is lost. Default: nothing.
+	Logger *slog.Logger
+}
+
+func (o *DispatcherOptions) check() error {
+	switch {
+	case o.Spin == 0:
+		o.Spin = DefaultSpin
+	case o.Spin > MaxSpin:
+		return fmt.Errorf("%w: DispatcherOptions.Spin is %v; give at most %v", ErrBadOption, o.Spin, MaxSpin)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}

@@ -1,0 +1,196 @@
+package fanout
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nats-io/nats-server/v2/server/gsl"
+)
+
+// Registry knows who watches what. Registering is for any goroutine; looking up
+// is for the one [Dispatcher] that the registry belongs to.
+//
+// Watchers of one exact key stand in a list that the key's entry in a lock-free
+// index points to. Patterns that are not just > stand in a matcher of their
+// own, and watchers of > in a third place, so that an event pays only for the
+// kinds of watcher that exist.
+type Registry struct {
+	options RegistryOptions
+
+	keys     *keyIndex[watcher]
+	patterns patternIndex
+	roster   roster
+	contexts contexts
+
+	count atomic.Int64         // watchers, those about to be registered included
+	ring  atomic.Pointer[Ring] // set by the dispatcher
+	epoch atomic.Uint64        // the dispatcher's newest gap
+	stats counters
+
+	closeMu sync.RWMutex // a registration holds it for reading
+	closed  bool
+}
+
+// NewRegistry returns an empty registry. The error wraps [ErrBadOption].
+func NewRegistry(o RegistryOptions) (*Registry, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	return &Registry{options: o, keys: newKeyIndex[watcher](), patterns: patternIndex{matcher: gsl.NewSublist[*watcher]()}}, nil
+}
+
+// WatchKey registers a watcher of one key, given as it is (not as a subject
+// form). It is live when WatchKey returns: it receives every change of the key
+// with a revision above [Watcher.Start], or is told what it lost. It ends when
+// ctx does.
+//
+// Errors wrap [ErrBadKey], [ErrBadOption], [ErrTooManyWatchers], [ErrClosed],
+// or are the cause of ctx.
+func (r *Registry) WatchKey(ctx context.Context, key string, opts ...WatchOption) (*Watcher, error) {
+	if err := CheckKey(key); err != nil {
+		return nil, err
+	}
+	return r.register(ctx, &watcher{registry: r, filter: key}, opts)
+}
+
+// Watch registers a watcher of all keys whose subject form matches pattern (see
+// [CheckPattern]): "app.color", "app.*", "app.>", ">". Otherwise it is like
+// [Registry.WatchKey]; errors may wrap [ErrBadPattern] too.
+func (r *Registry) Watch(ctx context.Context, pattern string, opts ...WatchOption) (*Watcher, error) {
+	if err := CheckPattern(pattern); err != nil {
+		return nil, err
+	}
+	w := &watcher{registry: r, filter: pattern, pattern: true}
+	if literal(pattern) {
+		key, err := ParseSubjectForm(pattern)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrBadPattern, err)
+		}
+		w.filter, w.pattern = key, false
+	}
+	return r.register(ctx, w, opts)
+}
+
+func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption) (*Watcher, error) {
+	if ctx == nil {
+		return nil, fmt.Errorf("%w: the context is nil", ErrBadOption)
+	}
+	o := watchOptions{buffer: r.options.Buffer}
+	for _, option := range opts {
+		if err := option(&o); err != nil {
+			return nil, err
+		}
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	w.buf.limit = o.buffer
+	w.start = math.MaxUint64 // nothing is delivered before it is known where it begins
+
+	r.closeMu.RLock()
+	defer r.closeMu.RUnlock()
+	if r.closed {
+		return nil, fmt.Errorf("%w: the dispatcher has ended", ErrClosed)
+	}
+	if n := r.count.Add(1); n > int64(r.options.MaxWatchers) {
+		r.count.Add(-1)
+		return nil, fmt.Errorf("%w: there are %d; raise RegistryOptions.MaxWatchers or stop some", ErrTooManyWatchers, r.options.MaxWatchers)
+	}
+	r.insert(w)
+	r.contexts.add(ctx, w)
+	if err := w.begin(r); err != nil {
+		r.remove(w)
+		return nil, err
+	}
+	handle := &Watcher{inner: w}
+	runtime.AddCleanup(handle, func(w *watcher) { w.end(ErrClosed, false) }, w)
+	return handle, nil
+}
+
+// begin makes an inserted watcher live. The epoch is read before the revision:
+// a gap known by then lies at or below the revision, so it is not the
+// watcher's; and everything published after the revision was read finds the
+// watcher in the registry.
+func (w *watcher) begin(r *Registry) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return w.err
+	}
+	w.epoch = r.epoch.Load()
+	w.start = 0
+	if ring := r.ring.Load(); ring != nil {
+		w.start = ring.Revision()
+	}
+	w.registered = true
+	return nil
+}
+
+func (r *Registry) insert(w *watcher) {
+	r.roster.add(w)
+	if w.pattern {
+		r.patterns.add(w)
+		return
+	}
+	r.keys.update(w.filter, func(first *watcher) *watcher {
+		w.next.Store(first)
+		if first != nil {
+			first.prev = w
+		}
+		return w
+	})
+}
+
+// remove takes out a watcher that was inserted; its owner sees to it that it
+// happens once.
+func (r *Registry) remove(w *watcher) {
+	if w.pattern {
+		r.patterns.remove(w)
+	} else {
+		r.keys.update(w.filter, func(first *watcher) *watcher {
+			// w.next stays: the dispatcher may stand on w just now, and finds
+			// its way on there.
+			prev, next := w.prev, w.next.Load()
+			w.prev = nil
+			if next != nil {
+				next.prev = prev
+			}
+			if prev == nil {
+				return next
+			}
+			prev.next.Store(next)
+			return first
+		})
+	}
+	r.roster.remove(w)
+	r.contexts.remove(w)
+	r.count.Add(-1)
+}
+
+// Len returns how many watchers are registered.
+func (r *Registry) Len() int { return int(r.count.Load()) }
+
+// bind gives the registry to its dispatcher; false if it has one already.
+func (r *Registry) bind(ring *Ring) bool { return r.ring.CompareAndSwap(nil, ring) }
+
+// close refuses further watchers and ends those there are. What they have
+// buffered may still be taken.
+func (r *Registry) close() {
+	r.closeMu.Lock()
+	r.closed = true
+	r.closeMu.Unlock()
+	buf := make([]*watcher, 0, walkSlice)
+	for {
+		buf, _ = r.roster.slice(-1, buf[:0])
+		if len(buf) == 0 {
+			return
+		}
+		for _, w := range buf {
+			w.end(ErrClosed, true)
+		}
+	}
+}

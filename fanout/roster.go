@@ -1,0 +1,47 @@
+package fanout
+
+import "sync"
+
+// roster lists every watcher, so that the dispatcher can walk them in slices
+// while others come and go. A watcher knows its own slot; removal moves the
+// last one there. A walk goes from the end to the start: what is moved comes
+// from the part that was walked already, so nobody is missed, and who joins
+// behind the walk knows the newest epoch anyway.
+type roster struct {
+	mu   sync.Mutex
+	list []*watcher
+}
+
+func (r *roster) add(w *watcher) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w.slot = len(r.list)
+	r.list = append(r.list, w)
+}
+
+func (r *roster) remove(w *watcher) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := len(r.list) - 1
+	moved := r.list[last]
+	r.list[w.slot] = moved
+	moved.slot = w.slot
+	r.list[last] = nil
+	r.list = r.list[:last]
+	if cap(r.list) > 1024 && len(r.list) < cap(r.list)/4 {
+		r.list = append(make([]*watcher, 0, cap(r.list)/2), r.list...)
+	}
+}
+
+// slice appends to buf the watchers of up to cap(buf) slots below end and
+// returns them with the slot to go on from; 0 when the walk is over. A first
+// call passes a negative end.
+func (r *roster) slice(end int, buf []*watcher) ([]*watcher, int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if end < 0 || end > len(r.list) {
+		end = len(r.list)
+	}
+	start := max(0, end-cap(buf))
+	return append(buf, r.list[start:end]...), start
+}
