@@ -14,6 +14,7 @@ type Cursor struct {
 	ring *Ring
 	pos  uint64 // where it reads next: always the first event of a revision
 	last uint64 // revision through which it has read, lost ranges included
+	lost bool   // what lay between last and pos may have been evicted
 	spin time.Duration
 
 	parked atomic.Bool
@@ -25,19 +26,19 @@ type Cursor struct {
 // [Lagged] one with the missing range. Any goroutine may call it.
 func (r *Ring) Cursor(after uint64) *Cursor {
 	c := &Cursor{ring: r, last: after, wake: make(chan struct{}, 1)}
-	c.pos = r.search(after)
+	c.pos, c.lost = r.search(after)
 	r.addCursor(c)
 	return c
 }
 
 // search returns the position of the oldest held event with a revision above
-// after, the start of its revision; head if there is none, tail if the oldest
-// held one already qualifies.
-func (r *Ring) search(after uint64) uint64 {
+// after, the start of its revision; head if there is none. It adds whether
+// nothing at or below after is held, so that more may have been wanted.
+func (r *Ring) search(after uint64) (pos uint64, lost bool) {
 	for {
 		tail, head := r.tail.Load(), r.head.Load()
 		if tail >= head {
-			return head
+			return head, true
 		}
 		evicted := false
 		n := sort.Search(int(head-tail), func(i int) bool {
@@ -49,7 +50,7 @@ func (r *Ring) search(after uint64) uint64 {
 			return e.Revision > after
 		})
 		if !evicted {
-			return tail + uint64(n)
+			return tail + uint64(n), n == 0
 		}
 	}
 }
@@ -63,11 +64,11 @@ func (c *Cursor) Last() uint64 { return c.last }
 // returns buf unchanged if there is nothing to read. It allocates only for a
 // Lagged event, or if the events of one revision do not fit.
 func (c *Cursor) Poll(buf []*Event) []*Event {
-	r := c.ring
-	head := r.head.Load()
-	for c.pos < head && len(buf) < cap(buf) {
+	room := cap(buf) // a batch may make it grow
+	head := c.ring.head.Load()
+	for c.pos < head && len(buf) < room {
 		e := c.load(c.pos)
-		if e == nil {
+		if e == nil || c.lost {
 			var marker *Event
 			if marker, head = c.lapped(); marker != nil {
 				buf = append(buf, marker)
@@ -86,14 +87,12 @@ func (c *Cursor) Poll(buf []*Event) []*Event {
 			}
 			buf = append(buf, e)
 		}
-		switch {
-		case e == nil: // lapped within it: lost as a whole
+		if e == nil || e.Revision <= c.last {
+			clear(buf[start:]) // lapped within it, so lost as a whole; or read already
 			buf = buf[:start]
-		case e.Revision <= c.last:
-			buf = buf[:start]
-		default:
-			c.last = e.Revision
+			continue
 		}
+		c.last = e.Revision
 	}
 	return buf
 }
@@ -133,8 +132,8 @@ func (c *Cursor) lapped() (marker *Event, head uint64) {
 		if oldest == nil {
 			continue // the writer went on; so does the tail
 		}
-		c.pos = tail
-		if oldest.Op == Reset || oldest.Revision <= c.last+1 {
+		c.pos, c.lost = tail, false
+		if oldest.Op == Reset || oldest.follows(c.last) {
 			return nil, head // a Reset says it all
 		}
 		marker = &Event{Op: Lagged, PrevRevision: c.last + 1, Revision: oldest.Revision - 1, Time: oldest.Time}
@@ -163,19 +162,20 @@ func (c *Cursor) wait(ctx context.Context) error {
 	if c.spin > 0 && c.spinning() {
 		return nil
 	}
-	c.parked.Store(true)
+	// The count goes first and the flag last, so that the count never lacks a
+	// reader whose flag is up: the writer looks at flags only if it is not 0.
 	c.ring.parked.Add(1)
-	if c.readable() {
-		c.unpark(false)
-		return nil
+	c.parked.Store(true)
+	var err error
+	if !c.readable() {
+		select {
+		case <-c.wake:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
 	}
-	select {
-	case <-c.wake:
-		return nil
-	case <-ctx.Done():
-		c.unpark(false)
-		return context.Cause(ctx)
-	}
+	c.unpark(false) // the signal may be an old one, from a race that the reader won
+	return err
 }
 
 // spinning polls for a while before the caller parks: a wake-up costs the
@@ -214,7 +214,7 @@ func (c *Cursor) unpark(signal bool) {
 	if signal {
 		select {
 		case c.wake <- struct{}{}:
-		default: // a signal from a race that the reader won is still there
+		default: // an old one is still there
 		}
 	}
 }

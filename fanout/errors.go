@@ -1,6 +1,9 @@
 package fanout
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The outcomes a caller may want to tell apart. Errors of this package wrap
 // exactly one of them; use [errors.Is].
@@ -11,6 +14,8 @@ var (
 	ErrTooManyWatchers = errors.New("fanout: too many watchers")
 	// ErrBadKey refuses a key that is empty or too long.
 	ErrBadKey = errors.New("fanout: bad key")
+	// ErrKeyTooLong refuses a key of more than MaxKeyBytes; it is an ErrBadKey.
+	ErrKeyTooLong = fmt.Errorf("%w: too long", ErrBadKey)
 	// ErrBadPattern refuses a malformed pattern.
 	ErrBadPattern = errors.New("fanout: bad pattern")
 	// ErrBadOption refuses an option that is out of range, or that conflicts

@@ -89,6 +89,10 @@ type Event struct {
 	// Op says what happened.
 	Op Op
 
+	// step is how far Revision lies above that of the event before it in the
+	// ring, set by Push; 0 if there is none. It is capped (in four bytes it
+	// costs none), which may only make the distance look smaller.
+	step uint32
 	// pos is the position in the ring, set by Push. A reader that finds
 	// another position in a slot than it came for knows it was lapped.
 	pos uint64
@@ -99,6 +103,12 @@ func (e *Event) Control() bool { return e.Op >= Lagged }
 
 // inBatch reports whether the event shares its revision with others.
 func (e *Event) inBatch() bool { return e.BatchSize > 1 }
+
+// follows reports whether no event lay between revision and this one, the first
+// of its revision, when it was pushed.
+func (e *Event) follows(revision uint64) bool {
+	return e.step == 0 || e.Revision-uint64(e.step) <= revision
+}
 
 // eventOverhead is what an Event costs beside its key and values: the struct
 // and its slot, rounded up to what the allocator gives.

@@ -18,7 +18,7 @@ func CheckKey(key string) error {
 	case key == "":
 		return fmt.Errorf("%w: it is empty; give a key of 1 to %d bytes", ErrBadKey, MaxKeyBytes)
 	case len(key) > MaxKeyBytes:
-		return fmt.Errorf("%w: it has %d bytes; the limit is %d", ErrBadKey, len(key), MaxKeyBytes)
+		return fmt.Errorf("%w: it has %d bytes; the limit is %d", ErrKeyTooLong, len(key), MaxKeyBytes)
 	}
 	return nil
 }

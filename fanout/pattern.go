@@ -20,6 +20,12 @@ func CheckPattern(pattern string) error {
 	if len(pattern) > maxPatternBytes {
 		return fmt.Errorf("%w: it has %d bytes; the limit is %d", ErrBadPattern, len(pattern), maxPatternBytes)
 	}
+	if literal(pattern) {
+		if _, err := ParseSubjectForm(pattern); err != nil {
+			return fmt.Errorf("%w: %s", ErrBadPattern, strings.TrimPrefix(err.Error(), ErrBadKey.Error()+": "))
+		}
+		return nil
+	}
 	rest := pattern
 	for more := true; more; {
 		var token string
@@ -45,7 +51,7 @@ func CheckPattern(pattern string) error {
 
 // checkToken accepts a token that can occur in a subject form. An escaped dot
 // is accepted anywhere: whether the key's form has it depends on its
-// neighbours, which a pattern does not know.
+// neighbours, which a pattern with wildcards does not know.
 func checkToken(token string) error {
 	raw, err := unescape(token)
 	if err != nil {
@@ -68,5 +74,5 @@ func checkToken(token string) error {
 	return nil
 }
 
-// literal reports whether a checked pattern has no wildcards.
+// literal reports whether a pattern has no wildcards.
 func literal(pattern string) bool { return !strings.ContainsAny(pattern, "*>") }

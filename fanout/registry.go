@@ -66,11 +66,8 @@ func (r *Registry) Watch(ctx context.Context, pattern string, opts ...WatchOptio
 	}
 	w := &watcher{registry: r, filter: pattern, pattern: true}
 	if literal(pattern) {
-		key, err := ParseSubjectForm(pattern)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrBadPattern, err)
-		}
-		w.filter, w.pattern = key, false
+		w.filter, _ = ParseSubjectForm(pattern) // as CheckPattern did
+		w.pattern = false
 	}
 	return r.register(ctx, w, opts)
 }

@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -152,6 +153,9 @@ func (r *Ring) Push(e *Event) {
 		r.evict(pos)
 	}
 	e.pos = pos
+	if pos > 0 {
+		e.step = uint32(min(e.Revision-r.last, math.MaxUint32))
+	}
 	r.sizes[pos&r.mask] = slotSize{bytes: size, rest: rest}
 	r.slots[pos&r.mask].Store(e)
 	r.last = e.Revision

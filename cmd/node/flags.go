@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	kongyaml "github.com/alecthomas/kong-yaml"
+
+	"github.com/watchcast/watchcast/node"
+)
+
+const description = `Runs a Watchcast node: a replicated key-value store whose every change is published on NATS.
+
+Without flags: a single node, data in ./watchcast-data, NATS on 127.0.0.1:4222, HTTP on 127.0.0.1:8080.
+
+    nats sub watch.mykey            see each change of mykey
+    nats req kv.put.mykey hello     change it
+    nats req kv.get.mykey ''        read it
+
+Every flag can also be given in the environment (--nats-url as WATCHCAST_NATS_URL) or, by its name, in the file of --config; a flag on the command line wins, then the environment.
+
+Exit codes: 0 stopped in order, 1 could not start or stop, 2 wrong flags.`
+
+type flags struct {
+	Config  kong.ConfigFlag  `placeholder:"FILE" help:"YAML file with flags."`
+	Version kong.VersionFlag `env:"-" help:"Print the version."`
+
+	ID   string `placeholder:"NAME" default:"node-1" group:"Node" help:"Name of this node in its cluster, the same at every start (${default})."`
+	Data string `placeholder:"DIR" group:"Node" help:"Directory for log and snapshots (./watchcast-data)."`
+	Dev  bool   `group:"Node" help:"Keep everything in memory."`
+	Demo bool   `group:"Node" help:"Also write a few changing keys every second."`
+	HTTP string `name:"http" placeholder:"HOST:PORT" default:"127.0.0.1:8080" group:"Node" help:"Serve status, health and metrics here, or off (${default})."`
+
+	NATS       string `name:"nats" placeholder:"HOST:PORT" group:"Broker" help:"Listen for NATS clients here (127.0.0.1:4222)."`
+	NATSURL    string `name:"nats-url" placeholder:"URL,..." group:"Broker" help:"Use an existing NATS cluster instead of the embedded broker."`
+	MaxPayload int    `placeholder:"BYTES" default:"1048576" group:"Broker" help:"Longest message the embedded broker takes; a new cluster allows values 4 KiB shorter (${default})."`
+
+	Peers         map[string]string `placeholder:"ID=HOST:PORT,..." mapsep:"," group:"Cluster" help:"The nodes that found the cluster and their Raft addresses, this one included."`
+	Raft          string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the Raft traffic of the other nodes here."`
+	Routes        string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the brokers of the other nodes here."`
+	JoinRoutes    []string          `placeholder:"HOST:PORT" group:"Cluster" help:"Where the brokers of the other nodes listen."`
+	ClusterSecret string            `placeholder:"SECRET" group:"Cluster" help:"What the brokers of a cluster show each other, 8 bytes or more; better in the environment than on the command line."`
+	Insecure      bool              `group:"Cluster" help:"Allow addresses that others can reach, though clients need no credentials and Raft is not encrypted."`
+
+	LogLevel string `enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"What to log on standard error: ${enum} (${default})."`
+}
+
+// parse reads flags, environment and configuration file. With done there is
+// nothing to run: help was asked for, or something was wrong and has been said.
+func parse(args []string, stdout, stderr io.Writer) (f *flags, code int, done bool) {
+	f = &flags{}
+	exited := false
+	parser, err := kong.New(f,
+		kong.Name("node"),
+		kong.Description(description),
+		kong.DefaultEnvars("WATCHCAST"),
+		kong.Configuration(kongyaml.Loader),
+		kong.Vars{"version": "watchcast " + version()},
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(c int) { code, exited = c, true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }),
+	)
+	if err == nil {
+		_, err = parser.Parse(args)
+	}
+	if exited {
+		return nil, code, true
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "node: %s; see node --help\n", oneLine(err))
+		return nil, exitUsage, true
+	}
+	return f, exitOK, false
+}
+
+func (f *flags) config(log *slog.Logger) node.Config {
+	return node.Config{
+		ID:            f.ID,
+		DataDir:       f.Data,
+		InMemory:      f.Dev,
+		NATS:          f.NATS,
+		NATSURL:       f.NATSURL,
+		Routes:        f.Routes,
+		JoinRoutes:    f.JoinRoutes,
+		ClusterSecret: f.ClusterSecret,
+		MaxPayload:    f.MaxPayload,
+		Raft:          f.Raft,
+		Peers:         f.Peers,
+		HTTP:          f.HTTP,
+		Insecure:      f.Insecure,
+		Logger:        log,
+		Version:       version(),
+	}
+}
+
+func (f *flags) level() slog.Level {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(f.LogLevel)); err != nil {
+		return slog.LevelInfo // the parser lets only levels through
+	}
+	return l
+}
+
+// version is the module's, as the go command recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && strings.HasPrefix(info.Main.Version, "v") {
+		return info.Main.Version[1:]
+	}
+	return "0.0.0"
+}
+
+// oneLine puts an error that has several lines on one.
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; ")
+}

@@ -1,0 +1,91 @@
+// Command node runs a Watchcast node; see node --help.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/watchcast/watchcast/node"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // the node could not start or stop; what was wrong is on standard error
+	exitUsage  = 2 // flags, environment or configuration file
+)
+
+// patience is how long the node waits for a leader before it says so.
+const patience = 5 * time.Second
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	flags, code, done := parse(args, stdout, stderr)
+	if done {
+		return code
+	}
+	// The first signal stops the node, a second one the process.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: flags.level()}))
+	if err := serve(ctx, flags, log, stdout); err != nil {
+		fmt.Fprintln(stderr, "node:", strings.TrimPrefix(oneLine(err), "node: "))
+		if errors.Is(err, node.ErrConfig) {
+			return exitUsage
+		}
+		return exitFailed
+	}
+	return exitOK
+}
+
+func serve(ctx context.Context, f *flags, log *slog.Logger, stdout io.Writer) (err error) {
+	n, err := node.Start(ctx, f.config(log))
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped while starting
+		}
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	if !ready(ctx, n, log) {
+		return nil
+	}
+	greet(stdout, f, n)
+	if f.Demo {
+		demo(ctx, n, log)
+	} else {
+		<-ctx.Done()
+	}
+	log.Info("stopping", "node", n.ID())
+	return nil
+}
+
+// ready waits until the node can serve, and says what it waits for if that
+// takes long; false if ctx ended before.
+func ready(ctx context.Context, n *node.Node, log *slog.Logger) bool {
+	for {
+		wait, cancel := context.WithTimeout(ctx, patience)
+		err := n.WaitReady(wait)
+		cancel()
+		switch {
+		case err == nil:
+			return true
+		case ctx.Err() != nil:
+			return false
+		}
+		log.Warn("waiting for a leader; are a majority of the nodes up and connected?", "node", n.ID())
+	}
+}

@@ -1,0 +1,86 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+)
+
+func TestCursorNextWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newTestRing(t, 4)
+		c := r.Cursor(0)
+		defer c.Close()
+		enough := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		var got []*Event
+		var err error
+		next := func() { got, err = c.Next(ctx, make([]*Event, 0, 4)) }
+
+		go next()
+		synctest.Wait()
+		if r.parked.Load() != 1 {
+			t.Fatalf("%d readers are parked, want 1", r.parked.Load())
+		}
+		r.Push(change("a", 1))
+		synctest.Wait()
+		if got != nil {
+			t.Fatalf("Next gave %v, which was not flushed", revisions(got))
+		}
+		r.Flush()
+		synctest.Wait()
+		if len(got) != 1 || got[0].Revision != 1 || err != nil {
+			t.Fatalf("Next gave %v, %v", revisions(got), err)
+		}
+
+		go next()
+		synctest.Wait()
+		cancel(enough)
+		synctest.Wait()
+		if len(got) != 0 || !errors.Is(err, enough) {
+			t.Fatalf("Next gave %v, %v, want the context's cause", revisions(got), err)
+		}
+		if r.parked.Load() != 0 {
+			t.Fatalf("%d readers are parked after all have left", r.parked.Load())
+		}
+	})
+}
+
+// TestCursorSurvivesSpuriousSignal: a signal that comes late, when its reason
+// has been dealt with, must not leave the cursor's announcement behind.
+func TestCursorSurvivesSpuriousSignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newTestRing(t, 4)
+		c := r.Cursor(0)
+		defer c.Close()
+		c.wake <- struct{}{}
+		var got []*Event
+		go func() { got, _ = c.Next(t.Context(), make([]*Event, 0, 4)) }()
+		synctest.Wait()
+		if got != nil || r.parked.Load() != 1 {
+			t.Fatalf("Next gave %v with %d parked, want it to wait", revisions(got), r.parked.Load())
+		}
+		r.Push(change("a", 1))
+		r.Flush()
+		synctest.Wait()
+		if len(got) != 1 || r.parked.Load() != 0 {
+			t.Fatalf("Next gave %v with %d parked", revisions(got), r.parked.Load())
+		}
+	})
+}
+
+// TestClosedCursorIsForgotten: the writer stops looking for it.
+func TestClosedCursorIsForgotten(t *testing.T) {
+	r := newTestRing(t, 4)
+	a, b := r.Cursor(0), r.Cursor(0)
+	a.Close()
+	if list := *r.cursors.Load(); len(list) != 1 || list[0] != b {
+		t.Fatalf("the ring knows %d cursors, want the other one", len(list))
+	}
+	b.Close()
+	b.Close()
+	if list := *r.cursors.Load(); len(list) != 0 {
+		t.Fatalf("the ring knows %d cursors, want none", len(list))
+	}
+}

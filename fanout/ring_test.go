@@ -1,0 +1,277 @@
+package fanout
+
+import (
+	"errors"
+	"slices"
+	"testing"
+)
+
+// newTestRing returns a ring of the given number of slots.
+func newTestRing(t testing.TB, slots int) *Ring {
+	t.Helper()
+	r, err := NewRing(RingOptions{Slots: slots})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// change returns a put of key on its own.
+func change(key string, revision uint64) *Event {
+	return &Event{Key: key, Op: Put, Revision: revision}
+}
+
+// batchOf returns puts of keys in one atomic batch.
+func batchOf(revision uint64, keys ...string) []*Event {
+	events := make([]*Event, len(keys))
+	for i, key := range keys {
+		events[i] = change(key, revision)
+		events[i].Batch, events[i].BatchSize = uint32(i), uint32(len(keys))
+	}
+	return events
+}
+
+// pushAll stages changes of the revisions from..to.
+func (r *Ring) pushAll(from, to uint64) {
+	for revision := from; revision <= to; revision++ {
+		r.Push(change("k", revision))
+	}
+}
+
+// lagged is the marker of a lost range.
+func lagged(from, to uint64) *Event { return &Event{Op: Lagged, PrevRevision: from, Revision: to} }
+
+// same reports whether a receiver got what was expected: the very event, or an
+// equal marker.
+func same(got, want *Event) bool {
+	if got == want {
+		return true
+	}
+	return got != nil && want != nil && got.Control() && got.Op == want.Op && got.Key == "" &&
+		got.Revision == want.Revision && got.PrevRevision == want.PrevRevision
+}
+
+// revisions sums up events for a comparison: a change as its revision, a Lagged
+// event as the negative ends of its range.
+func revisions(events []*Event) []int {
+	list := []int{}
+	for _, e := range events {
+		if e.Op == Lagged {
+			list = append(list, -int(e.PrevRevision))
+			list = append(list, -int(e.Revision))
+			continue
+		}
+		list = append(list, int(e.Revision))
+	}
+	return list
+}
+
+// pollAll returns all that the cursor can read now.
+func (c *Cursor) pollAll() []*Event {
+	var all []*Event
+	for {
+		events := c.Poll(make([]*Event, 0, 3))
+		if len(events) == 0 {
+			return all
+		}
+		all = append(all, events...)
+	}
+}
+
+func wantPoll(t *testing.T, c *Cursor, want ...int) {
+	t.Helper()
+	from := c.Last()
+	if got := revisions(c.pollAll()); !slices.Equal(got, append([]int{}, want...)) {
+		t.Fatalf("a cursor that stood at %d read %v, want %v", from, got, want)
+	}
+}
+
+func TestRingOptions(t *testing.T) {
+	for _, c := range []struct {
+		o     RingOptions
+		slots int // 0: refused
+	}{
+		{RingOptions{}, DefaultSlots},
+		{RingOptions{Slots: 1}, 1},
+		{RingOptions{Slots: 2}, 2},
+		{RingOptions{Slots: 3}, 4},
+		{RingOptions{Slots: 4, MaxBytes: 1}, 4},
+		{RingOptions{Slots: -1}, 0},
+		{RingOptions{Slots: MaxSlots + 1}, 0},
+		{RingOptions{MaxBytes: -1}, 0},
+	} {
+		r, err := NewRing(c.o)
+		switch {
+		case c.slots == 0 && !errors.Is(err, ErrBadOption):
+			t.Errorf("NewRing(%+v): %v, want ErrBadOption", c.o, err)
+		case c.slots > 0 && (err != nil || len(r.slots) != c.slots):
+			t.Errorf("NewRing(%+v): %v, want %d slots", c.o, err, c.slots)
+		}
+	}
+}
+
+func TestRingHidesWhatIsStaged(t *testing.T) {
+	r := newTestRing(t, 4)
+	c := r.Cursor(0)
+	r.pushAll(1, 2)
+	if got := c.Poll(make([]*Event, 0, 4)); len(got) != 0 || r.Len() != 0 || r.Revision() != 0 {
+		t.Fatalf("before Flush: read %v, Len %d, Revision %d", revisions(got), r.Len(), r.Revision())
+	}
+	r.Flush()
+	if r.Len() != 2 || r.Revision() != 2 {
+		t.Fatalf("after Flush: Len %d, Revision %d, want 2 and 2", r.Len(), r.Revision())
+	}
+	wantPoll(t, c, 1, 2)
+}
+
+// TestRingFullLapUnflushed: what was published is overwritten by what is only
+// staged, so for a while nothing can be read and the loss has no end yet.
+func TestRingFullLapUnflushed(t *testing.T) {
+	for _, staged := range []uint64{4, 5, 9} {
+		r := newTestRing(t, 4)
+		behind := r.Cursor(0)
+		r.pushAll(1, 4)
+		r.Flush()
+		abreast := r.Cursor(4)
+		r.pushAll(5, 4+staged)
+		fresh, late := r.Cursor(0), r.Cursor(4)
+		for _, c := range []*Cursor{behind, abreast, fresh, late} {
+			wantPoll(t, c)
+			if c.readable() {
+				t.Fatal("a cursor with nothing to read would spin instead of waiting")
+			}
+		}
+		if n := r.Len(); n != 0 {
+			t.Fatalf("Len is %d while everything published is gone", n)
+		}
+		r.Flush()
+		held := []int{int(staged) + 1, int(staged) + 2, int(staged) + 3, int(staged) + 4}
+		lost := func(from int) []int {
+			if from == held[0] {
+				return held
+			}
+			return append([]int{-from, -held[0] + 1}, held...)
+		}
+		wantPoll(t, behind, lost(1)...)
+		wantPoll(t, fresh, lost(1)...)
+		wantPoll(t, abreast, lost(5)...)
+		wantPoll(t, late, lost(5)...)
+	}
+}
+
+// TestCursorStartsExactly: revisions 10, 20, .. 90 were pushed, two of each, and
+// the last eight events are held. A reader misses something only if one of the
+// revisions above its own is gone.
+func TestCursorStartsExactly(t *testing.T) {
+	r := newTestRing(t, 8)
+	var held []int
+	for rev := 10; rev <= 90; rev += 10 {
+		for _, e := range batchOf(uint64(rev), "a", "b") {
+			r.Push(e)
+		}
+		if rev > 50 {
+			held = append(held, rev, rev)
+		}
+	}
+	r.Flush()
+	for after := range 100 {
+		want := []int{}
+		if after < 50 {
+			want = append(want, -(after + 1), -59)
+		}
+		for _, rev := range held {
+			if rev > after {
+				want = append(want, rev)
+			}
+		}
+		wantPoll(t, r.Cursor(uint64(after)), want...)
+	}
+}
+
+func TestCursorAheadOfRing(t *testing.T) {
+	r := newTestRing(t, 4)
+	c := r.Cursor(7)
+	r.pushAll(1, 6)
+	r.Flush()
+	wantPoll(t, c)
+	r.pushAll(7, 9)
+	r.Flush()
+	wantPoll(t, c, 8, 9)
+	if c.Last() != 9 {
+		t.Fatalf("Last is %d, want 9", c.Last())
+	}
+}
+
+// TestRingFirstRevision: a ring that was never full has lost nothing, however
+// high the first revision is.
+func TestRingFirstRevision(t *testing.T) {
+	const first = 1 << 40
+	r := newTestRing(t, 4)
+	before := r.Cursor(0)
+	r.pushAll(first, first+1)
+	r.Flush()
+	wantPoll(t, before, first, first+1)
+	wantPoll(t, r.Cursor(0), first, first+1)
+	r.pushAll(3*first, 3*first+3)
+	r.Flush()
+	wantPoll(t, before, 3*first, 3*first+1, 3*first+2, 3*first+3)
+	wantPoll(t, r.Cursor(first), -(first + 1), -(3*first - 1), 3*first, 3*first+1, 3*first+2, 3*first+3)
+}
+
+func TestRingOversizedBatch(t *testing.T) {
+	r := newTestRing(t, 2)
+	c := r.Cursor(0)
+	r.Push(change("a", 1))
+	for _, e := range batchOf(2, "a", "b", "c") {
+		r.Push(e)
+	}
+	r.Flush()
+	wantPoll(t, c, 1, -2, -2)
+	r.Push(change("a", 3))
+	r.Flush()
+	wantPoll(t, c, 3)
+}
+
+// TestPollGivesWholeBatches: the capacity of the buffer yields to a batch.
+func TestPollGivesWholeBatches(t *testing.T) {
+	r := newTestRing(t, 8)
+	c := r.Cursor(0)
+	r.Push(change("a", 1))
+	for _, e := range batchOf(2, "a", "b", "c") {
+		r.Push(e)
+	}
+	r.Push(change("a", 3))
+	r.Flush()
+	if got := revisions(c.Poll(make([]*Event, 0, 2))); !slices.Equal(got, []int{1, 2, 2, 2}) {
+		t.Fatalf("the first Poll gave %v", got)
+	}
+	wantPoll(t, c, 3)
+}
+
+func TestRingWriterAllocatesNothing(t *testing.T) {
+	r := newTestRing(t, 16)
+	c := r.Cursor(0)
+	defer c.Close()
+	const runs, burst = 200, 40 // more than the ring holds: evicting counts too
+	events := make([]Event, (runs+1)*burst)
+	next := 0
+	push := func() {
+		for range burst {
+			e := &events[next]
+			e.Key, e.Op, e.Revision = "k", Put, uint64(next+1)
+			r.Push(e)
+			next++
+		}
+		r.Flush()
+	}
+	if n := testing.AllocsPerRun(runs, push); n != 0 {
+		t.Errorf("a burst of %d pushes and a flush allocates %v times", burst, n)
+	}
+}
+
+func wantEvents(t testing.TB, got []*Event, want ...int) {
+	t.Helper()
+	if got := revisions(got); !slices.Equal(got, append([]int{}, want...)) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+}

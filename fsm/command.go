@@ -1,0 +1,176 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// CommandOp says what a [Command] does. The numbers are those in the log.
+type CommandOp uint8
+
+const (
+	// CommandInit sets the constants of the cluster, once: the first one
+	// counts, and the next is answered without an error, because two leaders
+	// may both have proposed it. It makes no event.
+	CommandInit CommandOp = 1
+	// CommandPut sets the value of a key.
+	CommandPut CommandOp = 2
+	// CommandDelete removes a key; [ErrNotFound] if there is none.
+	CommandDelete CommandOp = 3
+)
+
+// Bounds of [Cluster].
+const (
+	MaxClusterIDBytes = 256
+	// MaxValueLimit is the highest Cluster.MaxValueBytes. Raft sends log
+	// entries, and NATS messages, in one piece.
+	MaxValueLimit = 64 << 20
+)
+
+// Cluster holds the constants of a cluster, set by its Init command.
+type Cluster struct {
+	// ID tells this cluster from any other; 1 to MaxClusterIDBytes bytes.
+	ID string
+	// MaxValueBytes is the longest value, in bytes; 1 to MaxValueLimit.
+	MaxValueBytes int
+}
+
+func newCluster(id []byte, maxValueBytes uint64) (Cluster, error) {
+	switch {
+	case len(id) == 0 || len(id) > MaxClusterIDBytes:
+		return Cluster{}, fmt.Errorf("the cluster's id has %d bytes; give 1 to %d", len(id), MaxClusterIDBytes)
+	case maxValueBytes == 0 || maxValueBytes > MaxValueLimit:
+		return Cluster{}, fmt.Errorf("the cluster's longest value is %d bytes; give 1 to %d", maxValueBytes, MaxValueLimit)
+	}
+	return Cluster{ID: string(id), MaxValueBytes: int(maxValueBytes)}, nil
+}
+
+// Command is one entry of the log: what a leader proposes and every replica
+// applies.
+type Command struct {
+	Op CommandOp
+	// Key, for put and delete.
+	Key string
+	// Value, for put.
+	Value []byte
+	// IfRevision makes a put or delete conditional: the key must be at this
+	// revision, 0 meaning that it must not exist. Nil: no condition.
+	IfRevision *uint64
+	// Cluster, for init.
+	Cluster Cluster
+}
+
+// The encoding: the version, one byte, and then a message in the protobuf wire
+// format with these fields, in ascending order.
+//
+//	1  op          varint  init 1, put 2, delete 3
+//	2  key         bytes   put, delete
+//	3  value       bytes   put; may be empty
+//	4  if revision varint  put, delete; optional
+//	5  cluster id  bytes   init
+//	6  max value   varint  init
+const commandVersion = 1
+
+const (
+	fieldOp         protowire.Number = 1
+	fieldKey        protowire.Number = 2
+	fieldValue      protowire.Number = 3
+	fieldIfRevision protowire.Number = 4
+	fieldClusterID  protowire.Number = 5
+	fieldMaxValue   protowire.Number = 6
+)
+
+// commandFields says which fields belong to an operation.
+var commandFields = [...]struct{ required, optional fieldSet }{
+	CommandInit:   {setOf(fieldOp, fieldClusterID, fieldMaxValue), 0},
+	CommandPut:    {setOf(fieldOp, fieldKey, fieldValue), setOf(fieldIfRevision)},
+	CommandDelete: {setOf(fieldOp, fieldKey), setOf(fieldIfRevision)},
+}
+
+// Append appends the encoded command to dst and returns it. Fields that do not
+// belong to the operation are left out. It does not check anything: what is
+// wrong with a command, a replica says when it applies it.
+func (c Command) Append(dst []byte) []byte {
+	dst = append(dst, commandVersion)
+	dst = appendUint(dst, fieldOp, uint64(c.Op))
+	switch c.Op {
+	case CommandInit:
+		dst = appendBytes(dst, fieldClusterID, c.Cluster.ID)
+		return appendUint(dst, fieldMaxValue, uint64(c.Cluster.MaxValueBytes))
+	case CommandPut:
+		dst = appendBytes(dst, fieldKey, c.Key)
+		dst = appendBytes(dst, fieldValue, c.Value)
+	case CommandDelete:
+		dst = appendBytes(dst, fieldKey, c.Key)
+	}
+	if c.IfRevision != nil {
+		dst = appendUint(dst, fieldIfRevision, *c.IfRevision)
+	}
+	return dst
+}
+
+// ParseCommand is the inverse of [Command.Append]. It accepts exactly what
+// Append makes of a command with a known operation and valid Cluster, whatever
+// the key and the value; the error for anything else wraps [ErrBadCommand].
+// The command's Value is a part of data, not a copy.
+func ParseCommand(data []byte) (Command, error) {
+	c, err := parseCommand(data)
+	if err != nil {
+		return Command{}, fmt.Errorf("%w: %v", ErrBadCommand, err)
+	}
+	return c, nil
+}
+
+func parseCommand(data []byte) (Command, error) {
+	if len(data) == 0 {
+		return Command{}, errors.New("it is empty")
+	}
+	if data[0] != commandVersion {
+		return Command{}, fmt.Errorf("its version is %d; this program knows %d", data[0], commandVersion)
+	}
+	var (
+		c                   Command
+		op, revision, limit uint64
+		id                  []byte
+	)
+	f := readFields(data[1:])
+	for f.next() {
+		switch f.num {
+		case fieldOp:
+			op = f.uint()
+		case fieldKey:
+			c.Key = string(f.bytes())
+		case fieldValue:
+			c.Value = f.bytes()
+		case fieldIfRevision:
+			revision = f.uint()
+		case fieldClusterID:
+			id = f.bytes()
+		case fieldMaxValue:
+			limit = f.uint()
+		default:
+			f.unknown()
+		}
+	}
+	if f.err != nil {
+		return Command{}, f.err
+	}
+	if op == 0 || op >= uint64(len(commandFields)) {
+		return Command{}, fmt.Errorf("operation %d is unknown", op)
+	}
+	c.Op = CommandOp(op)
+	if err := f.finish(commandFields[op].required, commandFields[op].optional); err != nil {
+		return Command{}, err
+	}
+	if c.Op == CommandInit {
+		var err error
+		c.Cluster, err = newCluster(id, limit)
+		return c, err
+	}
+	if f.seen.has(fieldIfRevision) {
+		c.IfRevision = new(revision)
+	}
+	return c, nil
+}

@@ -1,0 +1,156 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"pgregory.net/rapid"
+)
+
+// goldenCommands pins the encoding: it is in logs, so it never changes.
+var goldenCommands = map[string]Command{
+	"0108012a047465737430808040": {Op: CommandInit, Cluster: Cluster{ID: "test", MaxValueBytes: 1 << 20}},
+	"0108021201611a0162":         {Op: CommandPut, Key: "a", Value: []byte("b")},
+	"0108021201611a00":           {Op: CommandPut, Key: "a", Value: []byte{}},
+	"0108021201611a00200e":       put("a", "").at(14),
+	"0108021201611a002000":       put("a", "").at(0),
+	"010803120161":               del("a"),
+	"010803120161208001":         del("a").at(128),
+}
+
+func TestCommandEncoding(t *testing.T) {
+	for text, c := range goldenCommands {
+		if got := hex.EncodeToString(c.Append(nil)); got != text {
+			t.Errorf("%+v is encoded as %s, want %s", c, got, text)
+		}
+		data, _ := hex.DecodeString(text)
+		if got, err := ParseCommand(data); err != nil || !reflect.DeepEqual(got, c) {
+			t.Errorf("%s is parsed as %+v, %v; want %+v", text, got, err, c)
+		}
+	}
+	if got := string(del("a").Append([]byte("before"))); got != "before"+string(del("a").Append(nil)) {
+		t.Errorf("Append does not append: %q", got)
+	}
+}
+
+func TestBadCommands(t *testing.T) {
+	good := put("a", "b").at(3).Append(nil)
+	initOf := func(id string, limit int) []byte {
+		return Command{Op: CommandInit, Cluster: Cluster{ID: id, MaxValueBytes: limit}}.Append(nil)
+	}
+	message := func(parts ...[]byte) []byte { return append([]byte{commandVersion}, slices.Concat(parts...)...) }
+	op := appendUint(nil, fieldOp, uint64(CommandPut))
+	key := appendBytes(nil, fieldKey, "a")
+	value := appendBytes(nil, fieldValue, "b")
+	cases := map[string][]byte{
+		"empty":                    nil,
+		"version only":             {commandVersion},
+		"unknown version":          append([]byte{2}, good[1:]...),
+		"version 0":                append([]byte{0}, good[1:]...),
+		"no operation":             message(key, value),
+		"operation 0":              message(appendUint(nil, fieldOp, 0), key, value),
+		"unknown operation":        message(appendUint(nil, fieldOp, 4), key, value),
+		"operation that wraps":     message(appendUint(nil, fieldOp, 256+uint64(CommandPut)), key, value),
+		"no key":                   message(op, value),
+		"no value":                 message(op, key),
+		"unknown field":            append(slices.Clone(good), appendUint(nil, 7, 1)...),
+		"unknown high field":       append(slices.Clone(good), appendUint(nil, 64+4, 1)...),
+		"field of another op":      message(op, key, value, appendBytes(nil, fieldClusterID, "x")),
+		"value in a delete":        message(appendUint(nil, fieldOp, uint64(CommandDelete)), key, value),
+		"duplicate field":          message(op, key, key, value),
+		"fields out of order":      message(op, value, key),
+		"trailing garbage":         append(slices.Clone(good), 0xff),
+		"trailing zero":            append(slices.Clone(good), 0),
+		"cut short":                good[:len(good)-1],
+		"operation as bytes":       message(appendBytes(nil, fieldOp, "\x02"), key, value),
+		"key as number":            message(op, appendUint(nil, fieldKey, 1), value),
+		"key longer than the rest": message(op, protowire.AppendTag(nil, fieldKey, protowire.BytesType), []byte{0xff, 0xff, 0xff, 0xff, 0x7f}),
+		"long form of a number":    message([]byte{8, 0x80 | byte(CommandPut), 0}, key, value),
+		"long form of a tag":       message([]byte{0x88, 0, byte(CommandPut)}, key, value),
+		"long form of a length":    message(op, []byte{fieldKeyTag, 0x81, 0, 'a'}, value),
+		"a group":                  message(op, key, value, []byte{4<<3 | 3, 4<<3 | 4}),
+		"no cluster id":            initOf("", 1),
+		"cluster id too long":      initOf(strings.Repeat("x", MaxClusterIDBytes+1), 1),
+		"values of no bytes":       initOf("x", 0),
+		"values of negative bytes": initOf("x", -1),
+		"values too long":          initOf("x", MaxValueLimit+1),
+		"values of 2^32+1 bytes":   initOf("x", math.MaxUint32+2),
+	}
+	for name, data := range cases {
+		if c, err := ParseCommand(data); !errors.Is(err, ErrBadCommand) || !reflect.DeepEqual(c, Command{}) {
+			t.Errorf("%s: %+v, %v", name, c, err)
+		}
+		m := newMachine(t, 8)
+		m.init()
+		m.do(put("a", "old"))
+		before := snapshotOf(t, m.FSM)
+		r := m.Apply(logOfData(3, data)).(Result)
+		if r.Revision != 3 || !errors.Is(r.Err, ErrBadCommand) || m.Revision() != 3 {
+			t.Errorf("%s: %+v at revision %d", name, r, m.Revision())
+		}
+		m.store.revision = 2 // the one thing that a failed command changes
+		if !bytes.Equal(before, snapshotOf(t, m.FSM)) || len(m.events()) != 1 {
+			t.Errorf("%s: changed the state", name)
+		}
+	}
+	if _, err := ParseCommand(initOf(strings.Repeat("x", MaxClusterIDBytes), MaxValueLimit)); err != nil {
+		t.Errorf("the largest cluster: %v", err)
+	}
+}
+
+const fieldKeyTag = byte(fieldKey<<3) | byte(protowire.BytesType)
+
+func commandGenerator() *rapid.Generator[Command] {
+	return rapid.Custom(func(t *rapid.T) Command {
+		c := Command{Op: rapid.SampledFrom([]CommandOp{CommandInit, CommandPut, CommandDelete}).Draw(t, "op")}
+		if c.Op == CommandInit {
+			c.Cluster.ID = string(rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "id"))
+			c.Cluster.MaxValueBytes = rapid.IntRange(1, MaxValueLimit).Draw(t, "limit")
+			return c
+		}
+		c.Key = string(rapid.SliceOf(rapid.Byte()).Draw(t, "key"))
+		if c.Op == CommandPut {
+			c.Value = rapid.SliceOf(rapid.Byte()).Draw(t, "value")
+		}
+		if rapid.Bool().Draw(t, "conditional") {
+			c.IfRevision = new(rapid.Uint64().Draw(t, "revision"))
+		}
+		return c
+	})
+}
+
+func TestCommandRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := commandGenerator().Draw(t, "command")
+		got, err := ParseCommand(c.Append(nil))
+		if err != nil || !reflect.DeepEqual(got, c) {
+			t.Fatalf("%+v came back as %+v, %v", c, got, err)
+		}
+	})
+}
+
+func FuzzParseCommand(f *testing.F) {
+	for text := range goldenCommands {
+		data, _ := hex.DecodeString(text)
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseCommand(data)
+		if err != nil {
+			if !errors.Is(err, ErrBadCommand) {
+				t.Fatalf("%x: %v", data, err)
+			}
+			return
+		}
+		if again := c.Append(nil); !bytes.Equal(again, data) {
+			t.Fatalf("%x is accepted and written as %x", data, again)
+		}
+	})
+}

@@ -1,0 +1,170 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/bits"
+	"sync"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/watchcast/watchcast/fanout"
+)
+
+// Options configures an [FSM].
+type Options struct {
+	// Ring takes the events; required. The FSM is its one producer: Raft's
+	// apply goroutine.
+	Ring *fanout.Ring
+	// Logger for what an operator should know; nil discards it.
+	Logger *slog.Logger
+}
+
+// FSM is the state machine. The package comment says who may call what, and
+// when; make one with [New].
+type FSM struct {
+	ring    *fanout.Ring
+	logger  *slog.Logger
+	keep    int    // tombstones
+	refused uint64 // bad commands so far; of the apply goroutine
+
+	mu    sync.RWMutex // taken for writing by the apply goroutine only
+	store *store
+}
+
+var _ raft.BatchingFSM = (*FSM)(nil)
+
+// New returns an empty state machine. The error wraps [fanout.ErrBadOption].
+func New(o Options) (*FSM, error) {
+	return newFSM(o, keptTombstones)
+}
+
+func newFSM(o Options, keep int) (*FSM, error) {
+	if o.Ring == nil {
+		return nil, fmt.Errorf("%w: fsm.Options.Ring is nil; give the ring that takes the events", fanout.ErrBadOption)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &FSM{ring: o.Ring, logger: o.Logger, keep: keep, store: newStore(keep)}, nil
+}
+
+// Get returns the entry of key, or [ErrNotFound]. Any goroutine may call it; it
+// waits at most for the batch that is being applied.
+func (f *FSM) Get(key string) (Entry, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if e := f.store.entries.get(key); e != nil {
+		return *e, nil
+	}
+	return Entry{}, ErrNotFound
+}
+
+// Revision returns the log index of the last command that was applied, failed
+// ones included; 0 before the first. Any goroutine may call it.
+func (f *FSM) Revision() uint64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.store.revision
+}
+
+// Len returns how many keys exist. Any goroutine may call it.
+func (f *FSM) Len() int {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.store.entries.len()
+}
+
+// Cluster returns the constants of the cluster, false before its Init command
+// was applied. Any goroutine may call it.
+func (f *FSM) Cluster() (Cluster, bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.store.cluster, f.store.initialized()
+}
+
+// Apply applies one log entry as [FSM.ApplyBatch] does.
+func (f *FSM) Apply(l *raft.Log) any {
+	return f.ApplyBatch([]*raft.Log{l})[0]
+}
+
+// ApplyBatch applies committed log entries, in order, and publishes their
+// events. It returns a [Result] for each command and nil for an entry of any
+// other type. Only Raft's apply goroutine may call it.
+//
+// The events are published after the lock is released: a reader that was woken
+// by one must find its change, and not the lock.
+func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
+	responses := make([]any, len(logs))
+	changed := false
+	f.mu.Lock()
+	for i, l := range logs {
+		if l.Type != raft.LogCommand {
+			continue
+		}
+		e, r := f.store.apply(l)
+		if e != nil {
+			f.ring.Push(e)
+			changed = true
+		}
+		responses[i] = r
+	}
+	f.mu.Unlock()
+	if changed {
+		f.ring.Flush()
+	}
+	f.reportRefused(responses)
+	return responses
+}
+
+// reportRefused logs bad commands: some member proposes what this one does not
+// understand, and their states part. It logs the 1st, 2nd, 4th, 8th, …, so that
+// a stream of them does not fill the log.
+func (f *FSM) reportRefused(responses []any) {
+	for _, response := range responses {
+		r, ok := response.(Result)
+		if !ok || r.Err == nil || !errors.Is(r.Err, ErrBadCommand) {
+			continue
+		}
+		if f.refused++; bits.OnesCount64(f.refused) == 1 {
+			f.logger.Error("refused a command that this program does not understand",
+				"revision", r.Revision, "refused", f.refused, "error", r.Err)
+		}
+	}
+}
+
+// Snapshot captures the state; nothing is written before Persist, which does
+// not stop applies. Only Raft's apply goroutine may call it.
+//
+// It takes the lock for writing, not for reading: to copy the entries is to
+// change what the original may change in place.
+func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &snapshot{
+		revision:   f.store.revision,
+		cluster:    f.store.cluster,
+		entries:    f.store.entries.copy(),
+		tombstones: f.store.tombstones.clone(),
+	}, nil
+}
+
+// Restore replaces the state by that of a snapshot and publishes a
+// [fanout.Reset] event at its revision. Readers go on with the old state until
+// the new one is complete. On an error, which wraps [ErrCorruptSnapshot] unless
+// reading itself failed, the old state stays. Raft closes the reader. Only
+// Raft's apply goroutine may call it.
+func (f *FSM) Restore(r io.ReadCloser) error {
+	s, err := readSnapshot(r, f.keep)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.store = s
+	f.mu.Unlock()
+	f.ring.Reset(s.revision)
+	f.logger.Info("restored a snapshot", "revision", s.revision, "keys", s.entries.len())
+	return nil
+}

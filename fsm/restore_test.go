@@ -1,0 +1,294 @@
+package fsm
+
+import (
+	"bytes"
+	"errors"
+	"hash/crc32"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/watchcast/watchcast/fanout"
+)
+
+// refuses checks that restoring in fails with want and leaves m as it was.
+func refuses(t *testing.T, m *machine, in io.Reader, want error) {
+	t.Helper()
+	before, events := snapshotOf(t, m.FSM), len(m.events())
+	err := m.Restore(io.NopCloser(in))
+	if !errors.Is(err, want) {
+		t.Errorf("error is %v, want %v", err, want)
+	}
+	if !bytes.Equal(snapshotOf(t, m.FSM), before) || len(m.events()) != events {
+		t.Error("a refused snapshot changed the state")
+	}
+}
+
+func TestRestoreReplacesEverything(t *testing.T) {
+	source, m := smallMachine(t), newMachine(t, 4)
+	m.init()
+	m.do(put("before", "1"))
+	m.do(del("before"))
+	snapshot := snapshotOf(t, source.FSM)
+	// One byte at a time: a reader may return as little as it likes.
+	if err := m.Restore(io.NopCloser(iotest.OneByteReader(bytes.NewReader(snapshot)))); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(snapshotOf(t, m.FSM), snapshot) {
+		t.Error("the restored state is another")
+	}
+	ev := m.events()
+	if len(ev) != 1 || ev[0].Op != fanout.Reset || ev[0].Revision != source.Revision() {
+		t.Errorf("events are %+v, want a reset at revision %d", ev, source.Revision())
+	}
+	m.last = source.last
+	if r := m.do(put("gone", "")); r.Err != nil || r.PrevRevision != 4 {
+		t.Errorf("put after the restore: %+v", r)
+	}
+}
+
+func TestRestoreRefusesEveryTruncation(t *testing.T) {
+	m, snapshot := smallMachine(t), snapshotOf(t, smallMachine(t).FSM)
+	for n := range snapshot {
+		refuses(t, m, bytes.NewReader(snapshot[:n]), ErrCorruptSnapshot)
+	}
+}
+
+func TestRestoreRefusesEveryFlippedBit(t *testing.T) {
+	m, snapshot := smallMachine(t), snapshotOf(t, smallMachine(t).FSM)
+	for i := range len(snapshot) * 8 {
+		flipped := slices.Clone(snapshot)
+		flipped[i/8] ^= 1 << (i % 8)
+		refuses(t, m, bytes.NewReader(flipped), ErrCorruptSnapshot)
+	}
+}
+
+// TestRestoreTellsAReadErrorFromDamage: an operator mends them differently.
+func TestRestoreTellsAReadErrorFromDamage(t *testing.T) {
+	m, snapshot := smallMachine(t), snapshotOf(t, smallMachine(t).FSM)
+	for n := range len(snapshot) + 1 {
+		in := io.MultiReader(bytes.NewReader(snapshot[:n]), iotest.ErrReader(errDisk))
+		refuses(t, m, in, errDisk)
+	}
+}
+
+// forged is a snapshot that is sound but for what fill writes.
+func forged(fill func(*snapshotWriter)) []byte {
+	var out bytes.Buffer
+	w := newSnapshotWriter(&out)
+	w.magic()
+	fill(w)
+	if err := w.finish(); err != nil {
+		panic(err)
+	}
+	return out.Bytes()
+}
+
+// TestRestoreBelievesNoChecksum restores snapshots whose checksum is right and
+// whose content is not.
+func TestRestoreBelievesNoChecksum(t *testing.T) {
+	type writer = *snapshotWriter
+	fields := func(w writer, kind protowire.Number, parts ...[]byte) {
+		w.record(kind, func(dst []byte) []byte { return append(dst, slices.Concat(parts...)...) })
+	}
+	number := func(n protowire.Number, v uint64) []byte { return appendUint(nil, n, v) }
+	header := func(w writer) { // at revision 9 after 6 deletes, of which 4 are kept
+		w.record(recordHeader, (&snapshot{revision: 9, cluster: testCluster, tombstones: tombstoneRing{deletes: 6}}).appendHeader)
+	}
+	entry := func(w writer, e Entry) { w.record(recordEntry, e.appendRecord) }
+	tomb := func(w writer, ts tombstone) { w.record(recordTombstone, ts.appendRecord) }
+	trailer := func(w writer, entries, tombstones uint64) {
+		fields(w, recordTrailer, number(trailerEntries, entries), number(trailerTombstones, tombstones))
+	}
+	sound := forged(func(w writer) {
+		header(w)
+		entry(w, Entry{Key: "a", Revision: 9})
+		entry(w, Entry{Key: "b", Value: make([]byte, testCluster.MaxValueBytes), Revision: 1})
+		tomb(w, tombstone{"x", 1, 2})
+		tomb(w, tombstone{"y", 1, 5})
+		trailer(w, 2, 2)
+	})
+	if err := restore(newMachine(t, 4).FSM, sound); err != nil {
+		t.Fatalf("a sound snapshot: %v", err)
+	}
+
+	cases := map[string]func(writer){
+		"nothing":         func(writer) {},
+		"no header":       func(w writer) { trailer(w, 0, 0) },
+		"two headers":     func(w writer) { header(w); header(w); trailer(w, 0, 0) },
+		"no trailer":      header,
+		"two trailers":    func(w writer) { header(w); trailer(w, 0, 0); trailer(w, 0, 0) },
+		"unknown record":  func(w writer) { header(w); fields(w, 6); trailer(w, 0, 0) },
+		"checksum early":  func(w writer) { header(w); fields(w, recordChecksum); trailer(w, 0, 0) },
+		"wrong key count": func(w writer) { header(w); entry(w, Entry{Key: "a", Revision: 1}); trailer(w, 0, 0) },
+		"wrong tombstone count": func(w writer) {
+			header(w)
+			trailer(w, 0, 1)
+		},
+		"entry after tombstone": func(w writer) {
+			header(w)
+			tomb(w, tombstone{"x", 1, 2})
+			entry(w, Entry{Key: "a", Revision: 1})
+			trailer(w, 1, 1)
+		},
+		"keys out of order": func(w writer) {
+			header(w)
+			entry(w, Entry{Key: "b", Revision: 1})
+			entry(w, Entry{Key: "a", Revision: 1})
+			trailer(w, 2, 0)
+		},
+		"key twice": func(w writer) {
+			header(w)
+			entry(w, Entry{Key: "a", Revision: 1})
+			entry(w, Entry{Key: "a", Revision: 1})
+			trailer(w, 1, 0)
+		},
+		"empty key":      func(w writer) { header(w); entry(w, Entry{Revision: 1}); trailer(w, 1, 0) },
+		"revision 0":     func(w writer) { header(w); entry(w, Entry{Key: "a"}); trailer(w, 1, 0) },
+		"later revision": func(w writer) { header(w); entry(w, Entry{Key: "a", Revision: 10}); trailer(w, 1, 0) },
+		"key too long": func(w writer) {
+			header(w)
+			entry(w, Entry{Key: strings.Repeat("k", fanout.MaxKeyBytes+1), Revision: 1})
+			trailer(w, 1, 0)
+		},
+		"value too long": func(w writer) {
+			header(w)
+			entry(w, Entry{Key: "a", Value: make([]byte, testCluster.MaxValueBytes+1), Revision: 1})
+			trailer(w, 1, 0)
+		},
+		"record too long": func(w writer) {
+			header(w)
+			entry(w, Entry{Key: "a", Value: make([]byte, 2000), Revision: 1})
+			trailer(w, 1, 0)
+		},
+		"entry without value": func(w writer) {
+			header(w)
+			fields(w, recordEntry, appendBytes(nil, entryKey, "a"), number(entryRevision, 1))
+			trailer(w, 1, 0)
+		},
+		"entry with unknown field": func(w writer) {
+			header(w)
+			w.record(recordEntry, func(dst []byte) []byte {
+				return appendUint((&Entry{Key: "a", Revision: 1}).appendRecord(dst), 5, 1)
+			})
+			trailer(w, 1, 0)
+		},
+		"tombstone of a living key": func(w writer) {
+			header(w)
+			entry(w, Entry{Key: "a", Revision: 1})
+			tomb(w, tombstone{"a", 1, 2})
+			trailer(w, 1, 1)
+		},
+		"tombstone twice": func(w writer) {
+			header(w)
+			tomb(w, tombstone{"x", 1, 2})
+			tomb(w, tombstone{"x", 1, 3})
+			trailer(w, 0, 2)
+		},
+		"tombstone that is forgotten": func(w writer) { header(w); tomb(w, tombstone{"x", 1, 1}); trailer(w, 0, 1) },
+		"tombstone of the future":     func(w writer) { header(w); tomb(w, tombstone{"x", 1, 6}); trailer(w, 0, 1) },
+		"tombstones out of order": func(w writer) {
+			header(w)
+			tomb(w, tombstone{"x", 1, 3})
+			tomb(w, tombstone{"y", 1, 2})
+			trailer(w, 0, 2)
+		},
+		"deletes that go back": func(w writer) {
+			header(w)
+			tomb(w, tombstone{"x", 2, 2})
+			tomb(w, tombstone{"y", 1, 3})
+			trailer(w, 0, 2)
+		},
+		"half a cluster": func(w writer) {
+			fields(w, recordHeader, number(headerRevision, 1), number(headerDeletes, 0), appendBytes(nil, headerClusterID, "x"))
+			trailer(w, 0, 0)
+		},
+		"bad cluster": func(w writer) {
+			fields(w, recordHeader, number(headerRevision, 1), number(headerDeletes, 0),
+				appendBytes(nil, headerClusterID, "x"), number(headerMaxValue, MaxValueLimit+1))
+			trailer(w, 0, 0)
+		},
+		"keys without a cluster": func(w writer) {
+			fields(w, recordHeader, number(headerRevision, 1), number(headerDeletes, 0))
+			entry(w, Entry{Key: "a", Revision: 1})
+			trailer(w, 1, 0)
+		},
+		"deletes without a cluster": func(w writer) {
+			fields(w, recordHeader, number(headerRevision, 1), number(headerDeletes, 1))
+			trailer(w, 0, 0)
+		},
+	}
+	m := smallMachine(t)
+	for name, fill := range cases {
+		t.Run(name, func(t *testing.T) { refuses(t, m, bytes.NewReader(forged(fill)), ErrCorruptSnapshot) })
+	}
+	t.Run("something after the end", func(t *testing.T) {
+		refuses(t, m, bytes.NewReader(append(slices.Clone(sound), 0)), ErrCorruptSnapshot)
+	})
+}
+
+func TestRestoreNamesAnotherVersion(t *testing.T) {
+	snapshot := snapshotOf(t, smallMachine(t).FSM)
+	snapshot[len(snapshotMagic)-1] = 2
+	err := restore(smallMachine(t).FSM, snapshot)
+	if !errors.Is(err, ErrCorruptSnapshot) || !strings.Contains(err.Error(), "version 2") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestRestoreAllocatesForWhatIsThere gives a record that claims 64 MiB and ends.
+func TestRestoreAllocatesForWhatIsThere(t *testing.T) {
+	var out bytes.Buffer
+	w := newSnapshotWriter(&out)
+	w.magic()
+	w.record(recordHeader, (&snapshot{revision: 1, cluster: Cluster{ID: "x", MaxValueBytes: MaxValueLimit}}).appendHeader)
+	w.write(protowire.AppendVarint(protowire.AppendTag(nil, recordEntry, protowire.BytesType), MaxValueLimit))
+	if err := w.out.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	m := newMachine(t, 4)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := restore(m.FSM, out.Bytes())
+	runtime.ReadMemStats(&after)
+	if !errors.Is(err, ErrCorruptSnapshot) || !strings.Contains(err.Error(), errCutShort.Error()) {
+		t.Errorf("error is %v", err)
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > 1<<20 {
+		t.Errorf("allocated %d bytes for a snapshot of %d", got, out.Len())
+	}
+}
+
+// FuzzRestore mutates snapshots, whose checksum it mends if asked to. One that
+// is accepted must be the very one that its state would write.
+func FuzzRestore(f *testing.F) {
+	for _, m := range []*machine{newMachine(f, 4), smallMachine(f)} {
+		snapshot := snapshotOf(f, m.FSM)
+		f.Add(snapshot, false)
+		f.Add(snapshot[:len(snapshot)-4], true)
+	}
+	f.Fuzz(func(t *testing.T, in []byte, mend bool) {
+		if mend {
+			in = protowire.AppendFixed32(slices.Clip(in), crc32.Checksum(in, castagnoli))
+		}
+		m := newMachine(t, 4)
+		m.init()
+		m.do(put("k", "v"))
+		before := snapshotOf(t, m.FSM)
+		err := restore(m.FSM, in)
+		after := snapshotOf(t, m.FSM)
+		switch {
+		case err == nil && !bytes.Equal(after, in):
+			t.Fatalf("accepted %x and wrote %x", in, after)
+		case err != nil && !errors.Is(err, ErrCorruptSnapshot):
+			t.Fatalf("error is %v", err)
+		case err != nil && !bytes.Equal(after, before):
+			t.Fatal("a refused snapshot changed the state")
+		}
+	})
+}

@@ -1,0 +1,187 @@
+package fsm
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// The format of a snapshot: a magic that ends in the version, and then records
+// of these kinds, in this order. A record is a field of the protobuf wire
+// format, so what follows the magic is one valid, if long, protobuf message.
+//
+//	1  header     message  once
+//	2  entry      message  each key that exists, keys ascending
+//	3  tombstone  message  each that is kept, sequence numbers ascending
+//	4  trailer    message  once
+//	5  checksum   fixed32  once: CRC-32C of every byte before its value
+//
+// Fields of the messages:
+//
+//	header     1 revision varint      of the last command
+//	           2 deletes varint       how many there were
+//	           3 cluster id bytes     absent before Init
+//	           4 max value varint     absent before Init
+//	entry      1 key bytes
+//	           2 value bytes
+//	           3 revision varint
+//	           4 time sfixed64        nanoseconds since 1970; absent if unknown
+//	tombstone  1 key bytes
+//	           2 revision varint
+//	           3 sequence varint      counts deletes, from 0
+//	trailer    1 entries varint       how many
+//	           2 tombstones varint    how many
+//
+// Equal states give equal bytes: all is in a fixed order and in canonical form.
+const snapshotMagic = "WCASTFSM\x01"
+
+const (
+	recordHeader    protowire.Number = 1
+	recordEntry     protowire.Number = 2
+	recordTombstone protowire.Number = 3
+	recordTrailer   protowire.Number = 4
+	recordChecksum  protowire.Number = 5
+
+	headerRevision  protowire.Number = 1
+	headerDeletes   protowire.Number = 2
+	headerClusterID protowire.Number = 3
+	headerMaxValue  protowire.Number = 4
+
+	entryKey      protowire.Number = 1
+	entryValue    protowire.Number = 2
+	entryRevision protowire.Number = 3
+	entryTime     protowire.Number = 4
+
+	tombstoneKey      protowire.Number = 1
+	tombstoneRevision protowire.Number = 2
+	tombstoneSequence protowire.Number = 3
+
+	trailerEntries    protowire.Number = 1
+	trailerTombstones protowire.Number = 2
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// snapshotBuffer is how much is read or written at a time, in bytes.
+const snapshotBuffer = 64 << 10
+
+// snapshot is the state at one revision. What it shares with the store, the
+// store does not change.
+type snapshot struct {
+	revision   uint64
+	cluster    Cluster
+	entries    ordered
+	tombstones tombstoneRing
+}
+
+// Persist writes the snapshot to the sink and closes it, or cancels it on an
+// error. Its memory is bounded by the longest entry. It may run beside
+// everything else.
+func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	err := s.write(sink)
+	if err == nil {
+		err = sink.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("fsm: write snapshot: %w", errors.Join(err, sink.Cancel()))
+	}
+	return nil
+}
+
+// Release does nothing: the collector knows when the last shared node is free.
+func (s *snapshot) Release() {}
+
+func (s *snapshot) write(out io.Writer) error {
+	w := newSnapshotWriter(out)
+	w.magic()
+	w.record(recordHeader, s.appendHeader)
+	for e := range s.entries.all {
+		w.record(recordEntry, e.appendRecord)
+		if w.err != nil {
+			return w.err
+		}
+	}
+	kept := uint64(0)
+	for t := range s.tombstones.all() {
+		w.record(recordTombstone, t.appendRecord)
+		kept++
+	}
+	w.record(recordTrailer, func(dst []byte) []byte {
+		dst = appendUint(dst, trailerEntries, uint64(s.entries.len()))
+		return appendUint(dst, trailerTombstones, kept)
+	})
+	return w.finish()
+}
+
+func (s *snapshot) appendHeader(dst []byte) []byte {
+	dst = appendUint(dst, headerRevision, s.revision)
+	dst = appendUint(dst, headerDeletes, s.tombstones.deletes)
+	if s.cluster.ID == "" {
+		return dst
+	}
+	dst = appendBytes(dst, headerClusterID, s.cluster.ID)
+	return appendUint(dst, headerMaxValue, uint64(s.cluster.MaxValueBytes))
+}
+
+func (e *Entry) appendRecord(dst []byte) []byte {
+	dst = appendBytes(dst, entryKey, e.Key)
+	dst = appendBytes(dst, entryValue, e.Value)
+	dst = appendUint(dst, entryRevision, e.Revision)
+	if e.Time.IsZero() {
+		return dst
+	}
+	return appendFixed(dst, entryTime, uint64(e.Time.UnixNano()))
+}
+
+func (t *tombstone) appendRecord(dst []byte) []byte {
+	dst = appendBytes(dst, tombstoneKey, t.key)
+	dst = appendUint(dst, tombstoneRevision, t.revision)
+	return appendUint(dst, tombstoneSequence, t.sequence)
+}
+
+// snapshotWriter writes records and keeps the first error.
+type snapshotWriter struct {
+	out  *bufio.Writer
+	sum  uint32
+	head []byte
+	body []byte
+	err  error
+}
+
+func newSnapshotWriter(out io.Writer) *snapshotWriter {
+	return &snapshotWriter{out: bufio.NewWriterSize(out, snapshotBuffer)}
+}
+
+func (w *snapshotWriter) magic() { w.write([]byte(snapshotMagic)) }
+
+// record writes one record, whose body is what fill appends.
+func (w *snapshotWriter) record(kind protowire.Number, fill func([]byte) []byte) {
+	w.body = fill(w.body[:0])
+	w.head = protowire.AppendTag(w.head[:0], kind, protowire.BytesType)
+	w.head = protowire.AppendVarint(w.head, uint64(len(w.body)))
+	w.write(w.head)
+	w.write(w.body)
+}
+
+// finish writes the checksum and all that is buffered.
+func (w *snapshotWriter) finish() error {
+	w.write(protowire.AppendTag(w.head[:0], recordChecksum, protowire.Fixed32Type))
+	w.write(protowire.AppendFixed32(nil, w.sum))
+	if w.err != nil {
+		return w.err
+	}
+	return w.out.Flush()
+}
+
+func (w *snapshotWriter) write(b []byte) {
+	if w.err != nil {
+		return
+	}
+	w.sum = crc32.Update(w.sum, castagnoli, b)
+	_, w.err = w.out.Write(b)
+}

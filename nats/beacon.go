@@ -1,0 +1,52 @@
+package nats
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Range is a range of revisions, both ends included.
+type Range struct {
+	From uint64 `json:"from"`
+	To   uint64 `json:"to"`
+}
+
+// Beacon is what the leader says on _watch.beacon, once a second and every
+// 4,096 events: JSON. It travels on the publisher's connection behind the
+// events that it covers.
+type Beacon struct {
+	Cluster   string `json:"cluster"`         // id of the cluster
+	Term      uint64 `json:"term"`            // of the leader; ignore lower ones than seen
+	Seq       uint64 `json:"seq"`             // counts the beacons of a term from 1
+	Published uint64 `json:"published"`       // every event up to this revision was published before
+	Resets    uint64 `json:"resets"`          // resets announced in this term
+	Reset     *Range `json:"reset,omitempty"` // the last of them
+}
+
+// Reset is what the leader says on _watch.reset: JSON. Changes in the range
+// may not have been published; read what you watch again.
+type Reset struct {
+	Cluster string `json:"cluster"`
+	Term    uint64 `json:"term"`
+	Range
+}
+
+// DecodeBeacon reads a message of the beacon subject.
+func DecodeBeacon(m *nats.Msg) (Beacon, error) {
+	var b Beacon
+	if err := json.Unmarshal(m.Data, &b); err != nil {
+		return Beacon{}, fmt.Errorf("nats: message on %q is no beacon: %w", m.Subject, err)
+	}
+	return b, nil
+}
+
+// DecodeReset reads a message of the reset subject.
+func DecodeReset(m *nats.Msg) (Reset, error) {
+	var r Reset
+	if err := json.Unmarshal(m.Data, &r); err != nil {
+		return Reset{}, fmt.Errorf("nats: message on %q is no reset: %w", m.Subject, err)
+	}
+	return r, nil
+}

@@ -1,0 +1,25 @@
+// Package nats carries the watch over core NATS: subjects and messages, the
+// publisher that turns a ring of events into messages, and the key-value
+// service that answers requests.
+//
+// Anyone with a NATS client can take part; nothing of this package is needed to
+// watch (subscribe to watch.<key>) or to write (request kv.put.<key>).
+//
+// # What a caller may rely on
+//
+//   - The [Publisher] reads the ring by a cursor of its own, so a stalled
+//     broker delays neither writes nor in-process watchers.
+//   - Events go out in revision order on one connection. Nothing counts as
+//     published before the broker has answered a ping sent behind it; after a
+//     disconnect the publisher goes back to there. So an event may repeat, and
+//     one that cannot be published any more is announced as lost, by its range,
+//     on _watch.reset.
+//   - A [Service] hands requests to its backend in the order in which they
+//     arrived, and never waits for one before it takes the next.
+//
+// # Goroutines
+//
+// [Publisher.Run] blocks its caller and waits for the goroutines it starts.
+// [StartService] starts one goroutine for replies and one for reads, which
+// [Service.Stop] waits for.
+package nats

@@ -1,0 +1,58 @@
+package nats
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/watchcast/watchcast/fanout"
+)
+
+// Code is the number in Nats-Service-Error-Code, and the status over HTTP.
+type Code int
+
+// The codes a request may be answered with. Nothing was changed, except that
+// after CodeUnknown it may have been.
+const (
+	CodeBadRequest  Code = 400 // malformed key, header or value; do not repeat
+	CodeNotFound    Code = 404 // no such key
+	CodeConflict    Code = 409 // the condition of Kv-If-Rev does not hold
+	CodeTooLarge    Code = 413 // key or value over the limit
+	CodeBusy        Code = 429 // too many requests under way; repeat later
+	CodeInternal    Code = 500 // a defect or a failed disk; see the node's log
+	CodeUnavailable Code = 503 // this node does not lead, or there is no leader; repeat
+	CodeUnknown     Code = 504 // leadership was lost on the way: applied or not, read to know
+)
+
+// Error is a failed request. Two errors with the same code are the same to
+// [errors.Is].
+type Error struct {
+	Code        Code
+	Description string // one line: what is wrong, and what to do
+}
+
+func (e *Error) Error() string { return strconv.Itoa(int(e.Code)) + ": " + e.Description }
+
+// Is makes errors.Is(err, &Error{Code: c}) ask for the code.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code
+}
+
+// KeyError returns the error for a key that was refused.
+func KeyError(err error) *Error {
+	description := strings.TrimPrefix(err.Error(), "fanout: ")
+	if errors.Is(err, fanout.ErrKeyTooLong) {
+		return &Error{CodeTooLarge, description}
+	}
+	return &Error{CodeBadRequest, description}
+}
+
+// asError returns err as an Error; one of another kind is internal.
+func asError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: CodeInternal, Description: err.Error()}
+}

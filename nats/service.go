@@ -1,0 +1,360 @@
+package nats
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/watchcast/watchcast/fanout"
+)
+
+// Headers of requests.
+const (
+	// HeaderIfRev makes a write conditional: the key's revision must be this
+	// one, 0 for a key that must not exist.
+	HeaderIfRev = "Kv-If-Rev"
+
+	requestHeaders = "Kv-" // a header with this prefix that is not known is refused
+)
+
+// Bounds of a [Service].
+const (
+	MaxWrites = 4096 // under way at a time; more are answered with CodeBusy
+	MaxReads  = 4096
+)
+
+// Backend carries out requests. Its errors should be of type [*Error]; others
+// are answered as internal.
+type Backend interface {
+	// Put proposes a change and returns at once; changes take effect in the
+	// order of the calls. The condition is nil for none. The value is the
+	// backend's to keep.
+	Put(key string, value []byte, ifRevision *uint64) Pending
+	// Delete is like Put.
+	Delete(key string, ifRevision *uint64) Pending
+	// Linearize returns once reads of this backend's state include everything
+	// that was acknowledged before the call.
+	Linearize(ctx context.Context) error
+	// Get reads the state as it is.
+	Get(key string) (value []byte, revision uint64, err error)
+}
+
+// Pending is a change under way. Wait blocks until it is applied or has failed
+// and returns its revision.
+type Pending interface {
+	Wait() (revision uint64, err error)
+}
+
+// ServiceOptions configures a [Service]. Conn and Backend are required.
+type ServiceOptions struct {
+	Conn     *nats.Conn
+	Backend  Backend
+	Subjects Subjects
+	Version  string            // semantic version, shown by nats micro
+	Metadata map[string]string // shown by nats micro
+	// Logger gets what a request cannot be told. Default: nothing.
+	Logger *slog.Logger
+}
+
+// Service answers key-value requests as long as its node leads. It is an
+// instance of its own for each term, and stands in no queue group: were it in
+// one, a broker that still believes in a dead leader could hand requests to
+// nobody.
+//
+// Handlers run on the goroutine of their subscription, so requests of one
+// client to one endpoint reach the backend in order. They never wait for the
+// backend: one goroutine waits for writes, in the order in which they will
+// finish anyway, and answers them; another lets all reads that have come
+// meanwhile share one proof of leadership.
+type Service struct {
+	o      ServiceOptions
+	micro  micro.Service
+	extra  []*nats.Subscription
+	writes chan write
+	reads  chan read
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+type write struct {
+	req     micro.Request
+	pending Pending
+}
+
+type read struct {
+	req micro.Request
+	key string
+}
+
+// StartService subscribes and answers until Stop.
+func StartService(o ServiceOptions) (*Service, error) {
+	if o.Conn == nil || o.Backend == nil {
+		return nil, fmt.Errorf("%w: a service needs a connection and a backend", fanout.ErrBadOption)
+	}
+	if err := o.Subjects.Check(); err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Service{
+		o:      o,
+		writes: make(chan write, MaxWrites),
+		reads:  make(chan read, MaxReads),
+		cancel: cancel,
+	}
+	s.wg.Go(func() { s.answerWrites(ctx) })
+	s.wg.Go(func() { s.answerReads(ctx) })
+	if err := s.subscribe(); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Service) subscribe() (err error) {
+	s.micro, err = micro.AddService(s.o.Conn, micro.Config{
+		Name:               "watchcast",
+		Version:            s.o.Version,
+		Description:        "Replicated key-value store whose changes are published on " + s.o.Subjects.Watch + ".<key>",
+		Metadata:           s.o.Metadata,
+		QueueGroupDisabled: true,
+		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {
+			s.o.Logger.Warn("service cannot receive", "subject", e.Subject, "error", e.Description)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("nats: start the service: %w", err)
+	}
+	for _, op := range []struct {
+		name   string
+		handle micro.HandlerFunc
+	}{{"put", s.put}, {"delete", s.delete}, {"get", s.get}} {
+		root := s.o.Subjects.KV + "." + op.name
+		if err := s.micro.AddEndpoint(op.name, op.handle, micro.WithEndpointSubject(root+".>")); err != nil {
+			return fmt.Errorf("nats: start endpoint %s: %w", op.name, err)
+		}
+		sub, err := s.o.Conn.Subscribe(root, s.noKey)
+		if err != nil {
+			return fmt.Errorf("nats: subscribe to %s: %w", root, err)
+		}
+		s.extra = append(s.extra, sub)
+	}
+	// The caller tells clients that the service is there; let it be so.
+	return s.o.Conn.Flush()
+}
+
+// Stop takes the service away and waits for its goroutines. Requests that were
+// taken are answered first, as far as their backend answers.
+func (s *Service) Stop() {
+	if s.micro != nil {
+		if err := s.micro.Stop(); err != nil {
+			s.o.Logger.Debug("service was gone already", "error", err)
+		}
+	}
+	for _, sub := range s.extra {
+		if err := sub.Unsubscribe(); err != nil {
+			s.o.Logger.Debug("subscription was gone already", "error", err)
+		}
+	}
+	s.cancel()
+	s.wg.Wait()
+}
+
+func (s *Service) put(req micro.Request) {
+	s.write(req, "put", func(key string, ifRevision *uint64) Pending {
+		return s.o.Backend.Put(key, req.Data(), ifRevision)
+	})
+}
+
+func (s *Service) delete(req micro.Request) {
+	s.write(req, "delete", func(key string, ifRevision *uint64) Pending {
+		return s.o.Backend.Delete(key, ifRevision)
+	})
+}
+
+func (s *Service) write(req micro.Request, op string, propose func(string, *uint64) Pending) {
+	key, err := s.key(req, op)
+	if err != nil {
+		s.fail(req, err)
+		return
+	}
+	ifRevision, err := condition(req)
+	if err != nil {
+		s.fail(req, err)
+		return
+	}
+	// A place is needed before anything is proposed. Two goroutines fill the
+	// channel, that of put and that of delete, hence the spare one.
+	if len(s.writes) >= cap(s.writes)-1 {
+		s.fail(req, &Error{CodeBusy, fmt.Sprintf("%d writes are under way; repeat later", len(s.writes))})
+		return
+	}
+	s.writes <- write{req, propose(key, ifRevision)}
+}
+
+func (s *Service) get(req micro.Request) {
+	key, err := s.key(req, "get")
+	if err == nil {
+		err = knownHeaders(req)
+	}
+	if err != nil {
+		s.fail(req, err)
+		return
+	}
+	select {
+	case s.reads <- read{req, key}:
+	default:
+		s.fail(req, &Error{CodeBusy, fmt.Sprintf("%d reads are under way; repeat later", cap(s.reads))})
+	}
+}
+
+// noKey answers a request to an operation without a key.
+func (s *Service) noKey(m *nats.Msg) {
+	if m.Reply == "" {
+		return
+	}
+	reply := nats.NewMsg(m.Reply)
+	reply.Header.Set(micro.ErrorCodeHeader, strconv.Itoa(int(CodeBadRequest)))
+	reply.Header.Set(micro.ErrorHeader, "the key is missing; request "+m.Subject+".<key>")
+	if err := m.RespondMsg(reply); err != nil {
+		s.o.Logger.Debug("reply was not sent", "error", err)
+	}
+}
+
+// answerWrites answers in the order of the proposals, which is the order in
+// which they are applied.
+func (s *Service) answerWrites(ctx context.Context) {
+	for {
+		select {
+		case w := <-s.writes:
+			s.answerWrite(w)
+		case <-ctx.Done():
+			for len(s.writes) > 0 {
+				s.answerWrite(<-s.writes)
+			}
+			return
+		}
+	}
+}
+
+func (s *Service) answerWrite(w write) {
+	revision, err := w.pending.Wait()
+	if err != nil {
+		s.fail(w.req, err)
+		return
+	}
+	s.reply(w.req, nil, revision)
+}
+
+// answerReads serves all reads that have come by one proof of leadership,
+// which begins after they came.
+func (s *Service) answerReads(ctx context.Context) {
+	batch := make([]read, 0, MaxReads)
+	for {
+		batch = batch[:0]
+		select {
+		case r := <-s.reads:
+			batch = append(batch, r)
+		case <-ctx.Done():
+			return
+		}
+		for more := true; more && len(batch) < cap(batch); {
+			select {
+			case r := <-s.reads:
+				batch = append(batch, r)
+			default:
+				more = false
+			}
+		}
+		err := s.o.Backend.Linearize(ctx)
+		for _, r := range batch {
+			if err != nil {
+				s.fail(r.req, err)
+				continue
+			}
+			value, revision, err := s.o.Backend.Get(r.key)
+			if err != nil {
+				s.fail(r.req, err)
+				continue
+			}
+			s.reply(r.req, value, revision)
+		}
+		clear(batch)
+	}
+}
+
+func (s *Service) reply(req micro.Request, data []byte, revision uint64) {
+	headers := micro.Headers{HeaderRev: {strconv.FormatUint(revision, 10)}}
+	if err := req.Respond(data, micro.WithHeaders(headers)); err != nil {
+		s.o.Logger.Debug("reply was not sent", "error", err)
+	}
+}
+
+func (s *Service) fail(req micro.Request, err error) {
+	e := asError(err)
+	if e.Code == CodeInternal {
+		s.o.Logger.Error("request failed", "subject", req.Subject(), "error", e.Description)
+	}
+	if err := req.Error(strconv.Itoa(int(e.Code)), e.Description, nil); err != nil {
+		s.o.Logger.Debug("reply was not sent", "error", err)
+	}
+}
+
+// key returns the key of a request's subject.
+func (s *Service) key(req micro.Request, op string) (string, error) {
+	form := strings.TrimPrefix(req.Subject(), s.o.Subjects.KV+"."+op+".")
+	key, err := fanout.ParseSubjectForm(form)
+	if err != nil {
+		return "", KeyError(err)
+	}
+	return key, nil
+}
+
+// condition returns the revision of Kv-If-Rev, nil if there is none.
+func condition(req micro.Request) (*uint64, error) {
+	if err := knownHeaders(req, HeaderIfRev); err != nil {
+		return nil, err
+	}
+	var values []string
+	for name, v := range req.Headers() {
+		if textproto.CanonicalMIMEHeaderKey(name) == HeaderIfRev {
+			values = append(values, v...)
+		}
+	}
+	if len(values) == 0 {
+		return nil, nil
+	}
+	revision, err := strconv.ParseUint(values[0], 10, 64)
+	if err != nil || len(values) > 1 {
+		return nil, &Error{CodeBadRequest, fmt.Sprintf("header %s is %q; give one revision, 0 for a key that must not exist", HeaderIfRev, strings.Join(values, ", "))}
+	}
+	return &revision, nil
+}
+
+// knownHeaders refuses a request with a Kv- header that is not among known: a
+// condition that this version does not understand must not be dropped.
+func knownHeaders(req micro.Request, known ...string) error {
+next:
+	for name := range req.Headers() {
+		canonical := textproto.CanonicalMIMEHeaderKey(name)
+		if !strings.HasPrefix(canonical, requestHeaders) {
+			continue
+		}
+		for _, k := range known {
+			if canonical == k {
+				continue next
+			}
+		}
+		return &Error{CodeBadRequest, fmt.Sprintf("header %s is not known to this operation; leave it out", name)}
+	}
+	return nil
+}

@@ -1,0 +1,243 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"github.com/watchcast/watchcast/nats"
+)
+
+// ErrListen says that an address cannot be listened on; the text names the
+// field and the mend.
+var ErrListen = errors.New("node: cannot listen")
+
+// checkFree returns an error if addr cannot be listened on. Another process
+// may still come first, but the common mistake gets a clear answer.
+func checkFree(field, addr string) error {
+	if addr == "" || addr == Off {
+		return nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return listenError(field, addr, err)
+	}
+	return l.Close()
+}
+
+func listenError(field, addr string, err error) error {
+	return fmt.Errorf("%w on %s for %s: stop what uses the port, or give another address (port 0 takes a free one): %w", ErrListen, addr, field, err)
+}
+
+// The broker's users. The node's own two prove themselves by keys that are made
+// at every start and never leave the process; a client that shows no
+// credentials is userClient, whose key nobody uses.
+const (
+	userPublisher = "publisher"
+	userService   = "service"
+	userClient    = "client"
+	userRoute     = "route"
+)
+
+const brokerStart = 10 * time.Second
+
+// broker is where a node's two connections go: an embedded nats-server, or
+// brokers that somebody else runs.
+type broker struct {
+	url    string         // for clients
+	server *server.Server // nil for an external one
+	keys   map[string]nkeys.KeyPair
+	wg     sync.WaitGroup
+}
+
+func startBroker(c *Config) (*broker, error) {
+	if c.NATSURL != "" {
+		return &broker{url: c.NATSURL}, nil
+	}
+	if err := errors.Join(checkFree("NATS", c.NATS), checkFree("Routes", c.Routes)); err != nil {
+		return nil, err
+	}
+	b := &broker{keys: make(map[string]nkeys.KeyPair)}
+	public := make(map[string]string)
+	for _, user := range []string{userPublisher, userService, userClient} {
+		key, err := nkeys.CreateUser()
+		if err != nil {
+			return nil, fmt.Errorf("node: make a key for the broker: %w", err)
+		}
+		b.keys[user] = key
+		if public[user], err = key.PublicKey(); err != nil {
+			return nil, fmt.Errorf("node: make a key for the broker: %w", err)
+		}
+	}
+	o, err := brokerOptions(c, public)
+	if err != nil {
+		return nil, err
+	}
+	if b.server, err = server.NewServer(o); err != nil {
+		return nil, fmt.Errorf("node: set up the broker: %w", err)
+	}
+	fatal := make(chan string, 1)
+	b.server.SetLoggerV2(brokerLogger{
+		log: c.Logger.With("part", "broker"),
+		fatal: func(text string) {
+			select {
+			case fatal <- text:
+			default: // the first one is the cause
+			}
+		},
+	}, false, false, false)
+	b.wg.Go(b.server.Start)
+	if err := b.ready(fatal); err != nil {
+		b.stop()
+		return nil, err
+	}
+	b.url = b.server.ClientURL()
+	return b, nil
+}
+
+func (b *broker) ready(fatal <-chan string) error {
+	ok := b.server.ReadyForConnections(brokerStart)
+	select {
+	case text := <-fatal:
+		return fmt.Errorf("%w: broker: %s", ErrListen, text)
+	default:
+	}
+	if !ok {
+		return fmt.Errorf("node: the broker was not ready within %v", brokerStart)
+	}
+	return nil
+}
+
+// brokerOptions are the settings of the embedded broker. A slow or stuck
+// client is cut off soon and never slows the publisher.
+func brokerOptions(c *Config, public map[string]string) (*server.Options, error) {
+	host, port, err := splitAddress(c.NATS)
+	if err != nil {
+		return nil, err
+	}
+	o := &server.Options{
+		ServerName:          c.ID,
+		Host:                host,
+		Port:                brokerPort(port),
+		NoSigs:              true,
+		MaxPayload:          int32(c.MaxPayload),
+		MaxPending:          16 << 20,
+		WriteDeadline:       2 * time.Second,
+		NoFastProducerStall: true,
+		Nkeys:               brokerUsers(c.Subjects, public),
+		NoAuthUser:          public[userClient],
+	}
+	if c.Routes == "" {
+		return o, nil
+	}
+	if host, port, err = splitAddress(c.Routes); err != nil {
+		return nil, err
+	}
+	o.Cluster = server.ClusterOpts{
+		Name:         "watchcast",
+		Host:         host,
+		Port:         brokerPort(port),
+		Username:     userRoute,
+		Password:     c.ClusterSecret,
+		PingInterval: 500 * time.Millisecond,
+		MaxPingsOut:  2,
+	}
+	for _, addr := range c.JoinRoutes {
+		o.Routes = append(o.Routes, &url.URL{Scheme: "nats-route", Host: addr, User: url.UserPassword(userRoute, c.ClusterSecret)})
+	}
+	return o, nil
+}
+
+// brokerPort translates "any free port", which nats-server writes as -1.
+func brokerPort(port int) int {
+	if port == 0 {
+		return server.RANDOM_PORT
+	}
+	return port
+}
+
+// brokerUsers gives each user the least it needs. Two users for the node: the
+// one that may publish events answers no requests, for a request names the
+// subject that its answer goes to, and could have the node forge an event.
+func brokerUsers(s nats.Subjects, public map[string]string) []*server.NkeyUser {
+	nothing := []string{">"}
+	events, requests := s.PublishedByNodes(), s.AnsweredByNodes()
+	user := func(name string, publish, subscribe *server.SubjectPermission) *server.NkeyUser {
+		return &server.NkeyUser{
+			Nkey:        public[name],
+			Permissions: &server.Permissions{Publish: publish, Subscribe: subscribe},
+		}
+	}
+	return []*server.NkeyUser{
+		user(userPublisher,
+			&server.SubjectPermission{Allow: events},
+			&server.SubjectPermission{Deny: nothing}),
+		user(userService,
+			&server.SubjectPermission{Deny: append(append([]string{}, events...), requests...)},
+			&server.SubjectPermission{Allow: append([]string{"$SRV.>", s.Beacon()}, requests...)}),
+		user(userClient,
+			&server.SubjectPermission{Deny: events},
+			&server.SubjectPermission{Deny: requests}),
+	}
+}
+
+// connect returns a connection for one of the node's users.
+func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.Option) (*natsgo.Conn, error) {
+	options = append([]natsgo.Option{
+		natsgo.Name(name),
+		natsgo.MaxReconnects(-1),
+		natsgo.SkipSubjectValidation(), // what is published is made by the codec
+		natsgo.ErrorHandler(func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) {
+			log.Warn("broker connection", "connection", name, "error", err)
+		}),
+	}, options...)
+	if b.server != nil {
+		key := b.keys[user]
+		public, err := key.PublicKey()
+		if err != nil {
+			return nil, fmt.Errorf("node: key of the broker's user %s: %w", user, err)
+		}
+		options = append(options, natsgo.InProcessServer(b.server), natsgo.Nkey(public, key.Sign))
+	}
+	conn, err := natsgo.Connect(b.url, options...)
+	if err != nil {
+		return nil, fmt.Errorf("node: connect to the broker at %s: %w", redact(b.url), err)
+	}
+	return conn, nil
+}
+
+// redact removes credentials from URLs before they are shown.
+func redact(urls string) string {
+	u, err := url.Parse(urls)
+	if err != nil || u.User == nil {
+		return urls
+	}
+	return u.Redacted()
+}
+
+// routesAddr returns where the broker listens for routes, empty if it does not.
+func (b *broker) routesAddr() string {
+	if b.server == nil || b.server.ClusterAddr() == nil {
+		return ""
+	}
+	addr := b.server.ClusterAddr()
+	return net.JoinHostPort(addr.IP.String(), strconv.Itoa(addr.Port))
+}
+
+func (b *broker) stop() {
+	if b.server == nil {
+		return
+	}
+	b.server.Shutdown()
+	b.server.WaitForShutdown()
+	b.wg.Wait()
+}

@@ -1,0 +1,239 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/nats"
+)
+
+// Defaults of [Config].
+const (
+	DefaultID      = "node-1"
+	DefaultDataDir = "watchcast-data"
+	DefaultNATS    = "127.0.0.1:4222"
+	DefaultHTTP    = "127.0.0.1:8080"
+
+	// Off switches a listener off where an address is expected.
+	Off = "off"
+)
+
+// Config is what a node needs to know. The zero value is a single node with
+// its data in ./watchcast-data, NATS on 127.0.0.1:4222 and HTTP on
+// 127.0.0.1:8080.
+//
+// Addresses are host:port; port 0 takes a free one, which [Node.NATSURL] and
+// [Node.HTTPURL] then tell. An address that is not on the loopback interface
+// is refused unless Insecure is set.
+type Config struct {
+	// ID names the node within its cluster, the same at every start: letters,
+	// digits, dash, underscore. Default "node-1".
+	ID string
+	// DataDir is where log, snapshots and records are kept. Made if it does
+	// not exist; one process at a time may use it. Default "watchcast-data".
+	DataDir string
+	// InMemory keeps everything in memory. DataDir must be empty then.
+	InMemory bool
+
+	// NATS is where the embedded broker listens for clients. Default
+	// "127.0.0.1:4222".
+	NATS string
+	// NATSURL uses an existing broker or cluster of brokers instead of the
+	// embedded one: one or more URLs separated by commas, which may hold
+	// credentials. NATS, Routes and JoinRoutes must be empty then.
+	NATSURL string
+	// Routes is where the embedded broker listens for the brokers of the other
+	// nodes. Default: nowhere.
+	Routes string
+	// JoinRoutes are the Routes addresses of other nodes.
+	JoinRoutes []string
+	// ClusterSecret is what the brokers of a cluster show each other. Required
+	// with Routes, the same on every node; 8 bytes or more.
+	ClusterSecret string
+	// MaxPayload is the longest message the embedded broker takes, in bytes,
+	// 64 KiB to 64 MiB. A new cluster allows values 4 KiB shorter than the
+	// broker's. Default 1 MiB.
+	MaxPayload int
+
+	// Raft is where the node listens for the other nodes. Default: nowhere; a
+	// node on its own needs none.
+	Raft string
+	// Peers are the nodes that found the cluster, this one included: id to
+	// Raft address, the same on every node. They count only when a node starts
+	// with an empty data directory. Default: this node alone.
+	Peers map[string]string
+
+	// HTTP is where status, health and metrics are served, or [Off]. Default
+	// "127.0.0.1:8080".
+	HTTP string
+
+	// Insecure allows to listen beyond the loopback interface although clients
+	// need no credentials and Raft traffic is not encrypted.
+	Insecure bool
+
+	// Subjects are the roots of the subjects. Default "watch" and "kv".
+	Subjects nats.Subjects
+	// Ring sizes the queue between writes and their readers. Default 65,536
+	// events, 64 MiB.
+	Ring fanout.RingOptions
+	// Watchers bounds and sizes in-process watchers. Default 1,048,576
+	// watchers with a buffer of 10.
+	Watchers fanout.RegistryOptions
+
+	// Logger gets what an operator should know. Default: nothing.
+	Logger *slog.Logger
+	// Version is shown by the service and by HTTP. Default "0.0.0".
+	Version string
+}
+
+// ErrConfig refuses a configuration; the text names the field, with the value
+// and the mend.
+var ErrConfig = errors.New("node: bad configuration")
+
+func badConfig(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...))
+}
+
+// check fills in defaults and refuses what cannot work.
+func (c *Config) check() error {
+	c.defaults()
+	if err := c.checkIdentity(); err != nil {
+		return err
+	}
+	if err := c.checkBroker(); err != nil {
+		return err
+	}
+	if err := c.checkAddresses(); err != nil {
+		return err
+	}
+	if err := c.Subjects.Check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+func (c *Config) defaults() {
+	def := func(field *string, value string) {
+		if *field == "" {
+			*field = value
+		}
+	}
+	def(&c.ID, DefaultID)
+	def(&c.HTTP, DefaultHTTP)
+	def(&c.Version, "0.0.0")
+	if !c.InMemory {
+		def(&c.DataDir, DefaultDataDir)
+	}
+	if c.NATSURL == "" {
+		def(&c.NATS, DefaultNATS)
+	}
+	if c.MaxPayload == 0 {
+		c.MaxPayload = 1 << 20
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+}
+
+func (c *Config) checkIdentity() error {
+	if strings.ContainsFunc(c.ID, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_')
+	}) || len(c.ID) > 64 {
+		return badConfig("ID is %q; give up to 64 letters, digits, dashes and underscores", c.ID)
+	}
+	if c.InMemory && c.DataDir != "" {
+		return badConfig("InMemory and DataDir %q exclude each other; give one", c.DataDir)
+	}
+	if len(c.Peers) > 0 {
+		if _, ok := c.Peers[c.ID]; !ok {
+			return badConfig("Peers do not name this node, %q; list every founding node with its Raft address", c.ID)
+		}
+		if c.Raft == "" {
+			return badConfig("Peers need Raft, the address this node listens on for the others")
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkBroker() error {
+	if c.MaxPayload < 64<<10 || c.MaxPayload > 64<<20 {
+		return badConfig("MaxPayload is %d; give %d to %d bytes", c.MaxPayload, 64<<10, 64<<20)
+	}
+	if c.NATSURL != "" && (c.NATS != "" || c.Routes != "" || len(c.JoinRoutes) > 0) {
+		return badConfig("NATSURL uses an existing broker; leave out NATS, Routes and JoinRoutes, which are for the embedded one")
+	}
+	if len(c.JoinRoutes) > 0 && c.Routes == "" {
+		return badConfig("JoinRoutes need Routes, the address this node's broker listens on for the others")
+	}
+	if c.Routes != "" && len(c.ClusterSecret) < 8 {
+		return badConfig("ClusterSecret has %d bytes; brokers that form routes need the same secret of 8 or more", len(c.ClusterSecret))
+	}
+	return nil
+}
+
+// checkAddresses refuses addresses that are malformed or reachable from
+// elsewhere without the operator's word.
+func (c *Config) checkAddresses() error {
+	type address struct{ field, value string }
+	addresses := []address{{"NATS", c.NATS}, {"Routes", c.Routes}, {"Raft", c.Raft}}
+	if c.HTTP != Off {
+		addresses = append(addresses, address{"HTTP", c.HTTP})
+	}
+	for _, a := range addresses {
+		if a.value == "" {
+			continue
+		}
+		host, _, err := splitAddress(a.value)
+		if err != nil {
+			return badConfig("%s is %q; give host:port", a.field, a.value)
+		}
+		if !c.Insecure && !loopback(host) {
+			return badConfig("%s is %q, which others can reach, and clients need no credentials; give a loopback address, or set Insecure", a.field, a.value)
+		}
+	}
+	for id, addr := range c.Peers {
+		if _, _, err := splitAddress(addr); err != nil {
+			return badConfig("the Raft address of peer %q is %q; give host:port", id, addr)
+		}
+	}
+	for _, addr := range c.JoinRoutes {
+		if _, _, err := splitAddress(addr); err != nil {
+			return badConfig("JoinRoutes has %q; give host:port", addr)
+		}
+	}
+	return nil
+}
+
+func splitAddress(addr string) (host string, port int, err error) {
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	return host, int(n), err
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// peerIDs returns the ids of the founding nodes in order.
+func (c *Config) peerIDs() []string {
+	ids := make([]string, 0, len(c.Peers))
+	for id := range c.Peers {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}

@@ -1,0 +1,29 @@
+// Package node is a whole Watchcast node to embed: Raft with its log on disk,
+// the key-value state machine, the fan-out to in-process watchers, a NATS
+// broker, the key-value service on it, and HTTP. cmd/node is this and flags.
+//
+//	n, err := node.Start(ctx, node.Config{})
+//	defer n.Close()
+//	w, err := n.Watch(ctx, "app.>")
+//	revision, err := n.Put(ctx, "app.color", []byte("blue"))
+//
+// Nothing in here is global; several nodes live in one process.
+//
+// # What a caller may rely on
+//
+//   - A write that returned without an error is on a majority's disks, in the
+//     order of its revision, and will be seen by every watcher of its key or
+//     reported to it as lost.
+//   - [Node.Get] on the leader is linearizable: it sees every write that
+//     returned before it was called, whoever made it.
+//   - On restart, what was announced before is not announced again. After a
+//     crash, what was published but not yet recorded as such (at most the last
+//     second) may be.
+//
+// # Goroutines
+//
+// [Start] starts the node's goroutines; [Node.Close] ends them and waits. A
+// node has those of its parts (Raft, the broker, its two connections to it,
+// HTTP) and four of its own: the dispatcher, one that follows leadership, one
+// that runs while it leads, and one that records how far was announced.
+package node

@@ -1,0 +1,192 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/watchcast/watchcast/fsm"
+	"github.com/watchcast/watchcast/nats"
+)
+
+// epoch is one term in which this node leads: what only a leader does begins
+// after everything before the term is applied, and ends with it.
+type epoch struct {
+	node      *Node
+	term      uint64
+	publisher *nats.Publisher
+	cancel    context.CancelFunc
+	done      chan struct{}
+}
+
+const (
+	drainTimeout  = 3 * time.Second // to publish what is committed, on a clean stop
+	leadRetry     = 200 * time.Millisecond
+	valueHeadroom = 4 << 10 // what a message needs beside the value
+)
+
+// followLeadership begins an epoch when the node is elected and ends it when
+// it is not the leader any more. Raft waits for nobody here: the channel has
+// room, and nothing in the loop waits for Raft.
+func (n *Node) followLeadership(ctx context.Context) {
+	var current *epoch
+	end := func() {
+		if current != nil {
+			current.cancel()
+			<-current.done
+			current = nil
+		}
+	}
+	defer end()
+	for {
+		select {
+		case leads := <-n.consensus.leaders:
+			end()
+			if leads {
+				current = n.beginEpoch(ctx)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (n *Node) beginEpoch(ctx context.Context) *epoch {
+	ctx, cancel := context.WithCancel(ctx)
+	e := &epoch{node: n, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(e.done)
+		defer cancel()
+		for ctx.Err() == nil {
+			if err := e.run(ctx); err != nil && ctx.Err() == nil {
+				n.log.Error("cannot lead, trying again", "term", e.term, "error", err)
+				pause(ctx, leadRetry)
+			}
+		}
+	}()
+	return e
+}
+
+// pause waits for d or the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// run leads until ctx ends.
+func (e *epoch) run(ctx context.Context) error {
+	n := e.node
+	e.term = n.consensus.raft.CurrentTerm()
+	if err := n.consensus.raft.Barrier(0).Error(); err != nil {
+		return fmt.Errorf("wait for earlier terms: %w", err)
+	}
+	after, lost := e.resume()
+	cluster, err := n.initCluster()
+	if err != nil {
+		return err
+	}
+	e.publisher, err = nats.NewPublisher(nats.PublisherOptions{
+		Conn:     n.publisherConn,
+		Ring:     n.ring,
+		Subjects: n.config.Subjects,
+		Cluster:  cluster.ID,
+		Term:     e.term,
+		After:    after,
+		Lost:     lost,
+		Confirmed: func(revision uint64) {
+			n.announced.note(announcement{Cluster: cluster.ID, Term: e.term, Revision: revision})
+		},
+		Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	publishing, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPublishing()
+	wg.Go(func() { e.publisher.Run(publishing) }) // its only error is that it was stopped
+
+	service, err := nats.StartService(nats.ServiceOptions{
+		Conn:     n.serviceConn,
+		Backend:  backend{n, e},
+		Subjects: n.config.Subjects,
+		Version:  n.config.Version,
+		Metadata: map[string]string{"node": n.config.ID, "cluster": cluster.ID},
+		Logger:   n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.setEpoch(e)
+	n.log.Info("leading", "term", e.term, "revision", n.machine.Revision())
+	<-ctx.Done()
+	n.setEpoch(nil)
+	service.Stop()
+	if n.closing.Load() {
+		e.drain(publishing)
+	}
+	return nil
+}
+
+// resume returns where publishing goes on: behind what is known to have been
+// published, or, if nothing is known of a state that is not new, behind all of
+// it, with the whole as a loss.
+func (e *epoch) resume() (after uint64, lost *nats.Range) {
+	n := e.node
+	if known, ok := n.announced.get(); ok {
+		return known.Revision, nil
+	}
+	if revision := n.machine.Revision(); revision > 0 {
+		return revision, &nats.Range{From: 1, To: revision}
+	}
+	return 0, nil
+}
+
+// drain waits until what is committed is published, on a clean stop.
+func (e *epoch) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	target := e.node.ring.Revision()
+	if err := e.publisher.WaitConfirmed(ctx, target); err != nil {
+		e.node.log.Warn("stopped before everything was published; the rest goes out at the next start",
+			"confirmed", e.publisher.Confirmed(), "revision", target)
+	}
+}
+
+// initCluster returns the constants of the cluster; the first leader ever sets
+// them.
+func (n *Node) initCluster() (fsm.Cluster, error) {
+	if cluster, ok := n.machine.Cluster(); ok {
+		return cluster, nil
+	}
+	command := fsm.Command{Op: fsm.CommandInit, Cluster: fsm.Cluster{
+		ID:            uuid.NewString(),
+		MaxValueBytes: n.config.MaxPayload - valueHeadroom,
+	}}
+	if _, err := n.apply(command).Wait(); err != nil {
+		return fsm.Cluster{}, fmt.Errorf("set up the cluster: %w", err)
+	}
+	cluster, _ := n.machine.Cluster()
+	return cluster, nil
+}
+
+// setEpoch tells everyone who waits that leading began, or ended with nil.
+func (n *Node) setEpoch(e *epoch) {
+	n.epochMu.Lock()
+	defer n.epochMu.Unlock()
+	n.epoch = e
+	close(n.epochChanged)
+	n.epochChanged = make(chan struct{})
+}
+
+func (n *Node) currentEpoch() (e *epoch, changed <-chan struct{}) {
+	n.epochMu.Lock()
+	defer n.epochMu.Unlock()
+	return n.epoch, n.epochChanged
+}

@@ -1,0 +1,79 @@
+package node
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/fsm"
+	"github.com/watchcast/watchcast/nats"
+)
+
+// The outcomes of reads and writes, beside those of package fsm (ErrNotFound,
+// ErrConflict, ErrValueTooLarge) and fanout (ErrBadKey).
+var (
+	// ErrNoLeader says that the cluster had no leader until the deadline.
+	// Nothing was changed.
+	ErrNoLeader = errors.New("node: the cluster has no leader; are a majority of its nodes up and connected?")
+	// ErrNotLeader says that another node leads. Nothing was changed.
+	ErrNotLeader = errors.New("node: another node leads")
+	// ErrUnknownOutcome says that the write may or may not take effect, or has
+	// done so: leadership was lost, or the deadline passed, on the way. Read to
+	// know.
+	ErrUnknownOutcome = errors.New("node: unknown outcome; read to know")
+	// ErrBusy says that too many requests are under way. Nothing was changed.
+	ErrBusy = errors.New("node: too many requests are under way")
+	// ErrClosed says that the node is closing or closed.
+	ErrClosed = errors.New("node: closed")
+)
+
+// raftError turns an error of a Raft future into one of ours.
+func raftError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return ErrNotLeader
+	case errors.Is(err, raft.ErrEnqueueTimeout):
+		return ErrBusy
+	case errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrAbortedByRestore):
+		return errors.Join(ErrUnknownOutcome, err)
+	}
+	return err
+}
+
+// serviceError gives an error the code that goes over the wire.
+func serviceError(err error) error {
+	code := nats.CodeInternal
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fanout.ErrBadKey):
+		return nats.KeyError(err)
+	case errors.Is(err, fsm.ErrNotFound):
+		code = nats.CodeNotFound
+	case errors.Is(err, fsm.ErrConflict):
+		code = nats.CodeConflict
+	case errors.Is(err, fsm.ErrValueTooLarge):
+		code = nats.CodeTooLarge
+	case errors.Is(err, ErrBusy):
+		code = nats.CodeBusy
+	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrNoLeader), errors.Is(err, ErrClosed):
+		code = nats.CodeUnavailable
+	case errors.Is(err, ErrUnknownOutcome):
+		code = nats.CodeUnknown
+	}
+	return &nats.Error{Code: code, Description: plain(err)}
+}
+
+// plain returns an error's text without the package name in front, which means
+// nothing to who reads it in a reply.
+func plain(err error) string {
+	text := err.Error()
+	for _, prefix := range []string{"node: ", "fsm: ", "fanout: ", "nats: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return text
+}

@@ -1,0 +1,212 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/fsm"
+	"github.com/watchcast/watchcast/nats"
+)
+
+const (
+	enqueueTimeout = 2 * time.Second       // to hand a write to Raft
+	leaderPoll     = 20 * time.Millisecond // to look who leads, while nobody does
+)
+
+// WriteOption makes a write conditional.
+type WriteOption func(*fsm.Command)
+
+// IfRevision makes a write depend on the key's revision: it must be this one,
+// 0 for a key that must not exist. Otherwise the write fails with
+// [fsm.ErrConflict].
+func IfRevision(revision uint64) WriteOption {
+	return func(c *fsm.Command) { c.IfRevision = &revision }
+}
+
+// Put sets key to value and returns the revision of the change. It blocks until
+// the change is on a majority's disks and applied, and while there is no
+// leader. On a node that does not lead it fails with [ErrNotLeader]. After
+// [ErrUnknownOutcome] the change may have been made; after any other error it
+// was not. The node keeps value; do not change it.
+func (n *Node) Put(ctx context.Context, key string, value []byte, opts ...WriteOption) (revision uint64, err error) {
+	return n.write(ctx, fsm.Command{Op: fsm.CommandPut, Key: key, Value: value}, opts)
+}
+
+// Delete removes key and returns the revision of the change, or fails with
+// [fsm.ErrNotFound]. Otherwise it is like [Node.Put].
+func (n *Node) Delete(ctx context.Context, key string, opts ...WriteOption) (revision uint64, err error) {
+	return n.write(ctx, fsm.Command{Op: fsm.CommandDelete, Key: key}, opts)
+}
+
+// Get returns the entry of key, or [fsm.ErrNotFound]. It sees every write that
+// returned before the call; to know that, the leader asks a majority whether it
+// still leads, once for all reads that come together. On a node that does not
+// lead it fails with [ErrNotLeader].
+func (n *Node) Get(ctx context.Context, key string) (fsm.Entry, error) {
+	if err := fanout.CheckKey(key); err != nil {
+		return fsm.Entry{}, err
+	}
+	if _, err := n.lead(ctx); err != nil {
+		return fsm.Entry{}, err
+	}
+	if err := n.reads.wait(ctx); err != nil {
+		return fsm.Entry{}, err
+	}
+	e, err := n.machine.Get(key)
+	return e, aboutKey(err, key)
+}
+
+// aboutKey names the key in an error that says it does not exist.
+func aboutKey(err error, key string) error {
+	if errors.Is(err, fsm.ErrNotFound) {
+		return fmt.Errorf("%w: there is no key %q", err, key)
+	}
+	return err
+}
+
+func (n *Node) write(ctx context.Context, c fsm.Command, opts []WriteOption) (uint64, error) {
+	for _, option := range opts {
+		option(&c)
+	}
+	if _, err := n.lead(ctx); err != nil {
+		return 0, err
+	}
+	if err := n.checkCommand(c); err != nil {
+		return 0, err
+	}
+	if ctx.Done() == nil {
+		return n.apply(c).Wait()
+	}
+	select {
+	case o := <-n.applyInBackground(c):
+		return o.revision, o.err
+	case <-ctx.Done():
+		return 0, errors.Join(ErrUnknownOutcome, context.Cause(ctx))
+	}
+}
+
+type outcome struct {
+	revision uint64
+	err      error
+}
+
+// applyInBackground proposes c at once and waits for it on a goroutine of its
+// own, because a Raft future cannot be given up. Close waits for these.
+func (n *Node) applyInBackground(c fsm.Command) <-chan outcome {
+	done := make(chan outcome, 1)
+	n.closeMu.RLock()
+	defer n.closeMu.RUnlock()
+	if n.closing.Load() {
+		done <- outcome{err: ErrClosed}
+		return done
+	}
+	pending := n.apply(c)
+	n.waits.Go(func() {
+		revision, err := pending.Wait()
+		done <- outcome{revision, err}
+	})
+	return done
+}
+
+// lead returns the epoch in which this node leads. While there is no leader, or
+// this node is about to lead, it waits for as long as ctx allows.
+func (n *Node) lead(ctx context.Context) (*epoch, error) {
+	for {
+		if n.closing.Load() {
+			return nil, ErrClosed
+		}
+		e, changed := n.currentEpoch()
+		if e != nil {
+			return e, nil
+		}
+		if id := n.Leader(); id != "" && id != n.config.ID {
+			return nil, fmt.Errorf("%w: %s; ask it", ErrNotLeader, id)
+		}
+		select {
+		case <-changed:
+		case <-time.After(leaderPoll):
+		case <-ctx.Done():
+			return nil, errors.Join(ErrNoLeader, context.Cause(ctx))
+		}
+	}
+}
+
+// checkCommand refuses what the state machine would refuse, before it costs a
+// log entry.
+func (n *Node) checkCommand(c fsm.Command) error {
+	if err := fanout.CheckKey(c.Key); err != nil {
+		return err
+	}
+	if cluster, ok := n.machine.Cluster(); ok && len(c.Value) > cluster.MaxValueBytes {
+		return fmt.Errorf("%w: it has %d bytes; the limit of this cluster is %d", fsm.ErrValueTooLarge, len(c.Value), cluster.MaxValueBytes)
+	}
+	return nil
+}
+
+// apply hands a command to Raft. The order of the calls is the order in the
+// log.
+func (n *Node) apply(c fsm.Command) pending {
+	return pending{key: c.Key, future: n.consensus.raft.Apply(c.Append(nil), enqueueTimeout)}
+}
+
+// pending is a command under way.
+type pending struct {
+	key    string
+	future raft.ApplyFuture
+	err    error // why it was not proposed
+}
+
+// Wait implements [nats.Pending].
+func (p pending) Wait() (revision uint64, err error) {
+	if p.err != nil {
+		return 0, p.err
+	}
+	if err := p.future.Error(); err != nil {
+		return 0, raftError(err)
+	}
+	r := p.future.Response().(fsm.Result)
+	return r.Revision, aboutKey(r.Err, p.key)
+}
+
+// backend is the key-value service's view of the node, for one epoch.
+type backend struct {
+	node  *Node
+	epoch *epoch
+}
+
+func (b backend) Put(key string, value []byte, ifRevision *uint64) nats.Pending {
+	return b.propose(fsm.Command{Op: fsm.CommandPut, Key: key, Value: value, IfRevision: ifRevision})
+}
+
+func (b backend) Delete(key string, ifRevision *uint64) nats.Pending {
+	return b.propose(fsm.Command{Op: fsm.CommandDelete, Key: key, IfRevision: ifRevision})
+}
+
+func (b backend) propose(c fsm.Command) nats.Pending {
+	if err := b.node.checkCommand(c); err != nil {
+		return coded{pending{err: err}}
+	}
+	return coded{b.node.apply(c)}
+}
+
+func (b backend) Linearize(ctx context.Context) error {
+	return serviceError(b.node.reads.wait(ctx))
+}
+
+func (b backend) Get(key string) ([]byte, uint64, error) {
+	e, err := b.node.machine.Get(key)
+	return e.Value, e.Revision, serviceError(aboutKey(err, key))
+}
+
+// coded is a pending command whose errors carry codes.
+type coded struct{ pending }
+
+func (c coded) Wait() (uint64, error) {
+	revision, err := c.pending.Wait()
+	return revision, serviceError(err)
+}

@@ -1,0 +1,61 @@
+package node
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics reads the node's own counters when it is asked, so that metrics cost
+// nothing in between.
+type metrics struct {
+	node  *Node
+	items []metric
+}
+
+type metric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(Status) float64
+}
+
+func newMetrics(n *Node) *metrics {
+	m := &metrics{node: n}
+	labels := prometheus.Labels{"node": n.config.ID}
+	add := func(kind prometheus.ValueType, name, help string, value func(Status) float64) {
+		m.items = append(m.items, metric{prometheus.NewDesc("watchcast_"+name, help, nil, labels), kind, value})
+	}
+	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
+	add(gauge, "leader", "1 on the node that leads and serves.", func(s Status) float64 {
+		if s.Publish != nil {
+			return 1
+		}
+		return 0
+	})
+	add(gauge, "term", "Raft term.", func(s Status) float64 { return float64(s.Term) })
+	add(gauge, "revision", "Revision of the last applied command.", func(s Status) float64 { return float64(s.Revision) })
+	add(gauge, "keys", "Keys that exist.", func(s Status) float64 { return float64(s.Keys) })
+	add(gauge, "watchers", "In-process watchers.", func(s Status) float64 { return float64(s.Events.Watchers) })
+	add(counter, "dispatched_events_total", "Events read by the dispatcher.", func(s Status) float64 { return float64(s.Events.Events) })
+	add(counter, "watcher_matched_total", "Events offered to in-process watchers.", func(s Status) float64 { return float64(s.Events.Matched) })
+	add(counter, "watcher_dropped_total", "Events lost to full buffers of in-process watchers.", func(s Status) float64 { return float64(s.Events.Dropped) })
+	add(counter, "dispatcher_gaps_total", "Ranges the dispatcher lost for every in-process watcher.", func(s Status) float64 { return float64(s.Events.Gaps) })
+	add(gauge, "published_revision", "Revision up to which the broker has every event; 0 where the node does not lead.", func(s Status) float64 {
+		if s.Publish == nil {
+			return 0
+		}
+		return float64(s.Publish.Confirmed)
+	})
+	return m
+}
+
+// Describe implements [prometheus.Collector].
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, item := range m.items {
+		ch <- item.desc
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	s := m.node.Status()
+	for _, item := range m.items {
+		ch <- prometheus.MustNewConstMetric(item.desc, item.kind, item.value(s))
+	}
+}

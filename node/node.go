@@ -1,0 +1,322 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/fsm"
+	"github.com/watchcast/watchcast/nats"
+)
+
+// Node is a running node. All its methods may be called from any goroutine.
+type Node struct {
+	config Config
+	log    *slog.Logger
+
+	dir       *dataDir // nil in memory
+	announced announced
+	ring      *fanout.Ring
+	registry  *fanout.Registry
+	machine   *fsm.FSM
+	broker    *broker
+	consensus *consensus
+	web       *web
+	reads     *readGate
+
+	publisherConn *natsgo.Conn
+	serviceConn   *natsgo.Conn
+
+	epochMu      sync.Mutex
+	epoch        *epoch        // while this node leads
+	epochChanged chan struct{} // closed and replaced when it changes
+
+	closeMu sync.RWMutex // held for reading while a write is handed to Raft
+	closing atomic.Bool
+	closed  chan struct{}
+	err     error // of Close, once closed
+
+	waits sync.WaitGroup // writes that are waited for in the background
+	parts []part         // what Close ends, the last one first
+}
+
+// part is something that was started and has to be ended.
+type part struct {
+	name string
+	end  func() error
+}
+
+const (
+	recordPeriod = time.Second     // how often the announced revision is recorded
+	transferTime = 2 * time.Second // to hand leadership over on Close
+)
+
+// Start starts a node and returns when all its parts run: its broker accepts
+// clients, and it votes. It does not wait for a leader; reads and writes do, or
+// see [Node.WaitReady]. ctx bounds the start, not the node's life; the node
+// runs until [Node.Close].
+//
+// Errors wrap [ErrConfig], [ErrDataDir], [ErrCorrupt] or [ErrListen]; what had
+// been started is ended again.
+func Start(ctx context.Context, c Config) (_ *Node, err error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		config:       c,
+		log:          c.Logger.With("node", c.ID),
+		epochChanged: make(chan struct{}),
+		closed:       make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.end())
+		}
+	}()
+	for _, start := range []func() error{n.openData, n.startFanout, n.startBroker, n.startConsensus, n.startWeb} {
+		if err := context.Cause(ctx); err != nil {
+			return nil, fmt.Errorf("node: start: %w", err)
+		}
+		if err := start(); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// onClose registers what ends a part that was started.
+func (n *Node) onClose(name string, end func() error) {
+	n.parts = append(n.parts, part{name, end})
+}
+
+// spawn runs a goroutine of the node's until Close reaches this part.
+func (n *Node) spawn(name string, run func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { run(ctx) })
+	n.onClose(name, func() error {
+		cancel()
+		wg.Wait()
+		return nil
+	})
+}
+
+func (n *Node) openData() error {
+	if n.config.InMemory {
+		return nil
+	}
+	dir, err := openDataDir(n.config.DataDir)
+	if err != nil {
+		return err
+	}
+	n.dir = dir
+	n.onClose("data directory", dir.close)
+	if err := n.announced.load(dir.announced()); err != nil {
+		n.log.Warn("do not know how far events were announced; watchers will be told to read again", "error", err)
+	}
+	n.onClose("record", func() error { return n.announced.save(dir.announced(), true) })
+	n.spawn("recorder", n.record)
+	return nil
+}
+
+// record writes down now and then how far events were announced.
+func (n *Node) record(ctx context.Context) {
+	tick := time.NewTicker(recordPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := n.announced.save(n.dir.announced(), false); err != nil {
+				n.log.Warn("after a crash more events than necessary will repeat", "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (n *Node) startFanout() (err error) {
+	if n.ring, err = fanout.NewRing(n.config.Ring); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if n.registry, err = fanout.NewRegistry(n.config.Watchers); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	known, _ := n.announced.get()
+	dispatcher, err := fanout.NewDispatcher(n.ring, n.registry, fanout.DispatcherOptions{After: known.Revision, Logger: n.log})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	n.machine, err = fsm.New(fsm.Options{Ring: n.ring, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.spawn("dispatcher", func(ctx context.Context) { dispatcher.Run(ctx) }) // its only error is that it was stopped
+	return nil
+}
+
+func (n *Node) startBroker() (err error) {
+	if n.broker, err = startBroker(&n.config); err != nil {
+		return err
+	}
+	n.onClose("broker", func() error { n.broker.stop(); return nil })
+	connect := func(user string, options ...natsgo.Option) (*natsgo.Conn, error) {
+		conn, err := n.broker.connect(user, "watchcast "+n.config.ID+" "+user, n.log, options...)
+		if err == nil {
+			n.onClose(user, func() error { conn.Close(); return nil })
+		}
+		return conn, err
+	}
+	if n.publisherConn, err = connect(userPublisher, nats.PublisherConn()...); err != nil {
+		return err
+	}
+	if n.serviceConn, err = connect(userService); err != nil {
+		return err
+	}
+	if _, err := n.serviceConn.Subscribe(n.config.Subjects.Beacon(), n.hearBeacon); err != nil {
+		return fmt.Errorf("node: listen to the leader's beacon: %w", err)
+	}
+	return nil
+}
+
+// hearBeacon notes how far the leader has published. The beacon came the same
+// way as the events it speaks of, behind them.
+func (n *Node) hearBeacon(m *natsgo.Msg) {
+	b, err := nats.DecodeBeacon(m)
+	if err != nil {
+		n.log.Warn("beacon", "error", err)
+		return
+	}
+	if cluster, ok := n.machine.Cluster(); !ok || cluster.ID != b.Cluster {
+		return // not up to date yet, or of another cluster on the same brokers
+	}
+	n.announced.note(announcement{Cluster: b.Cluster, Term: b.Term, Revision: b.Published})
+}
+
+func (n *Node) startConsensus() (err error) {
+	if n.consensus, err = startRaft(&n.config, n.dir, n.machine); err != nil {
+		return err
+	}
+	n.onClose("raft", n.consensus.stop)
+	n.reads = newReadGate(func() error { return raftError(n.consensus.raft.VerifyLeader().Error()) })
+	n.spawn("reads", n.reads.run)
+	n.onClose("transfer", n.transferLeadership)
+	n.spawn("leadership", n.followLeadership)
+	return nil
+}
+
+// transferLeadership hands over to another node, if there is one, so that the
+// cluster need not notice first that this one is gone.
+func (n *Node) transferLeadership() error {
+	servers := n.consensus.raft.GetConfiguration()
+	if n.Leader() != n.config.ID || servers.Error() != nil || len(servers.Configuration().Servers) < 2 {
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() { done <- n.consensus.raft.LeadershipTransfer().Error() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			n.log.Warn("leadership was not handed over", "error", err)
+		}
+	case <-time.After(transferTime):
+		n.log.Warn("leadership was not handed over in time", "timeout", transferTime)
+	}
+	return nil
+}
+
+func (n *Node) startWeb() (err error) {
+	if n.config.HTTP == Off {
+		return nil
+	}
+	if n.web, err = startWeb(n); err != nil {
+		return err
+	}
+	n.onClose("http", n.web.stop)
+	return nil
+}
+
+// Close ends the node: it answers the writes under way, publishes what is
+// committed, hands leadership over, records how far it announced, and ends its
+// goroutines. It takes a few seconds at most, and may be called more than once.
+func (n *Node) Close() error {
+	if !n.closing.CompareAndSwap(false, true) {
+		<-n.closed
+		return n.err
+	}
+	n.closeMu.Lock() // those who came before are in waits now
+	n.closeMu.Unlock()
+	n.err = n.end()
+	close(n.closed)
+	return n.err
+}
+
+func (n *Node) end() error {
+	var errs []error
+	for i := len(n.parts) - 1; i >= 0; i-- {
+		if err := n.parts[i].end(); err != nil {
+			errs = append(errs, fmt.Errorf("node: end %s: %w", n.parts[i].name, err))
+		}
+	}
+	n.parts = nil
+	n.waits.Wait()
+	return errors.Join(errs...)
+}
+
+// WaitReady returns when the node can serve: it leads and answers, or it knows
+// the leader. The error is the cause of ctx, or [ErrClosed].
+func (n *Node) WaitReady(ctx context.Context) error {
+	_, err := n.lead(ctx)
+	if errors.Is(err, ErrNotLeader) {
+		return nil
+	}
+	return err
+}
+
+// Watch registers an in-process watcher of all keys that match pattern; see
+// [fanout.Registry.Watch]. It works on every node, also on one that does not
+// lead.
+func (n *Node) Watch(ctx context.Context, pattern string, opts ...fanout.WatchOption) (*fanout.Watcher, error) {
+	return n.registry.Watch(ctx, pattern, opts...)
+}
+
+// WatchKey registers an in-process watcher of one key; see
+// [fanout.Registry.WatchKey].
+func (n *Node) WatchKey(ctx context.Context, key string, opts ...fanout.WatchOption) (*fanout.Watcher, error) {
+	return n.registry.WatchKey(ctx, key, opts...)
+}
+
+// ID returns the node's id.
+func (n *Node) ID() string { return n.config.ID }
+
+// Leader returns the id of the node that leads as far as this one knows, empty
+// for none.
+func (n *Node) Leader() string {
+	_, id := n.consensus.raft.LeaderWithID()
+	return string(id)
+}
+
+// Revision returns the revision of the last change that this node has applied.
+func (n *Node) Revision() uint64 { return n.machine.Revision() }
+
+// NATSURL returns the URL for NATS clients, without credentials.
+func (n *Node) NATSURL() string { return redact(n.broker.url) }
+
+// RoutesAddr returns where the broker listens for other brokers, empty if it
+// does not.
+func (n *Node) RoutesAddr() string { return n.broker.routesAddr() }
+
+// HTTPURL returns the URL of the node's HTTP, empty if it is off.
+func (n *Node) HTTPURL() string {
+	if n.web == nil {
+		return ""
+	}
+	return n.web.url
+}

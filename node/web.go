@@ -1,0 +1,134 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/watchcast/watchcast/fanout"
+)
+
+// web is the node's HTTP server.
+type web struct {
+	url    string
+	server *http.Server
+	wg     sync.WaitGroup
+	err    error // why it ended; read after wg
+}
+
+const webStop = time.Second // for requests under way
+
+func startWeb(n *Node) (*web, error) {
+	l, err := net.Listen("tcp", n.config.HTTP)
+	if err != nil {
+		return nil, listenError("HTTP", n.config.HTTP, err)
+	}
+	w := &web{
+		url:    "http://" + l.Addr().String(),
+		server: &http.Server{Handler: routes(n), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute},
+	}
+	w.wg.Go(func() { w.err = w.server.Serve(l) })
+	return w, nil
+}
+
+func (w *web) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), webStop)
+	defer cancel()
+	err := w.server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = w.server.Close() // whoever is still there was told nothing yet
+	}
+	w.wg.Wait()
+	if !errors.Is(w.err, http.ErrServerClosed) {
+		err = errors.Join(err, w.err)
+	}
+	return err
+}
+
+func routes(n *Node) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(newMetrics(n))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "Watchcast node "+n.config.ID+"\n\n"+
+			"/v1/status  what this node knows, JSON\n"+
+			"/healthz    200 while the node runs\n"+
+			"/readyz     200 while it can serve\n"+
+			"/metrics    Prometheus\n")
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", n.serveReady)
+	mux.HandleFunc("GET /v1/status", n.serveStatus)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+func (n *Node) serveReady(w http.ResponseWriter, _ *http.Request) {
+	leader := n.Leader()
+	e, _ := n.currentEpoch()
+	switch {
+	case leader == "":
+		http.Error(w, "no leader; are a majority of the nodes up and connected?", http.StatusServiceUnavailable)
+	case leader == n.config.ID && e == nil:
+		http.Error(w, "elected, and about to lead", http.StatusServiceUnavailable)
+	default:
+		fmt.Fprintln(w, "ok")
+	}
+}
+
+// Status is what a node knows of itself: the body of /v1/status.
+type Status struct {
+	ID       string       `json:"id"`
+	Version  string       `json:"version"`
+	Cluster  string       `json:"cluster"`  // id; empty before the first leader
+	Leader   string       `json:"leader"`   // node id; empty for none
+	Term     uint64       `json:"term"`     // Raft's
+	Revision uint64       `json:"revision"` // of the last command that was applied here
+	Keys     int          `json:"keys"`
+	NATS     string       `json:"nats"`                // URL for clients
+	Events   fanout.Stats `json:"events"`              // of in-process watchers
+	Publish  *Published   `json:"published,omitempty"` // on the leader
+}
+
+// Published is how far a leader has published.
+type Published struct {
+	Confirmed uint64 `json:"confirmed"` // the broker has everything up to this revision
+	Events    uint64 `json:"events"`    // published in this term, repeats included
+}
+
+// Status returns what the node knows of itself.
+func (n *Node) Status() Status {
+	cluster, _ := n.machine.Cluster()
+	s := Status{
+		ID:       n.config.ID,
+		Version:  n.config.Version,
+		Cluster:  cluster.ID,
+		Leader:   n.Leader(),
+		Term:     n.consensus.raft.CurrentTerm(),
+		Revision: n.machine.Revision(),
+		Keys:     n.machine.Len(),
+		NATS:     n.NATSURL(),
+		Events:   n.registry.Stats(),
+	}
+	if e, _ := n.currentEpoch(); e != nil {
+		s.Publish = &Published{Confirmed: e.publisher.Confirmed(), Events: e.publisher.Events()}
+	}
+	return s
+}
+
+func (n *Node) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(n.Status()); err != nil {
+		n.log.Debug("status was not sent", "error", err)
+	}
+}
