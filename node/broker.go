@@ -87,7 +87,8 @@ func startBroker(c *Config) (*broker, error) {
 	}
 	fatal := make(chan string, 1)
 	b.server.SetLoggerV2(brokerLogger{
-		log: c.Logger.With("part", "broker"),
+		log:     c.Logger.With("part", "broker"),
+		repeats: newRepeats(),
 		fatal: func(text string) {
 			select {
 			case fatal <- text:

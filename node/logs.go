@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -12,30 +15,27 @@ import (
 // raftLogger returns the logger that Raft and its log store want, writing to
 // log.
 func raftLogger(log *slog.Logger) hclog.Logger {
-	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Output: discard{}, Level: hclog.Off})
-	l.RegisterSink(slogSink{log})
+	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Off})
+	l.RegisterSink(slogSink{log, newRepeats()})
 	return l
 }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // ordinaryElection is what Raft warns of at every start of a node that is to
 // lead. That an election was needed shows in who leads afterwards.
 const ordinaryElection = "heartbeat timeout reached, starting election"
 
 // slogSink receives what is logged through hclog.
-type slogSink struct{ log *slog.Logger }
+type slogSink struct {
+	log     *slog.Logger
+	repeats *repeats
+}
 
 func (s slogSink) Accept(name string, level hclog.Level, msg string, args ...any) {
 	l := slogLevel(level)
 	if msg == ordinaryElection {
 		l = slog.LevelDebug
 	}
-	if s.log.Enabled(context.Background(), l) {
-		s.log.With("part", cmp.Or(name, "raft")).Log(context.Background(), l, msg, args...)
-	}
+	s.repeats.log(s.log.With("part", cmp.Or(name, "raft")), l, name+msg, msg, args...)
 }
 
 func slogLevel(level hclog.Level) slog.Level {
@@ -45,8 +45,8 @@ func slogLevel(level hclog.Level) slog.Level {
 	case hclog.Warn:
 		return slog.LevelWarn
 	case hclog.Info:
-		// Raft tells of every vote and heartbeat there; an operator wants to
-		// hear of it when something is wrong.
+		// Raft tells of every vote there; an operator wants to hear of it when
+		// something is wrong.
 		return slog.LevelDebug
 	}
 	return slog.LevelDebug - 4
@@ -54,13 +54,69 @@ func slogLevel(level hclog.Level) slog.Level {
 
 // brokerLogger is what nats-server logs to.
 type brokerLogger struct {
-	log   *slog.Logger
-	fatal func(string) // the broker gives up; it does not say so otherwise
+	log     *slog.Logger
+	repeats *repeats
+	fatal   func(string) // the broker gives up; it does not say so otherwise
 }
 
-func (b brokerLogger) Noticef(format string, v ...any) { b.log.Debug(fmt.Sprintf(format, v...)) }
-func (b brokerLogger) Warnf(format string, v ...any)   { b.log.Warn(fmt.Sprintf(format, v...)) }
-func (b brokerLogger) Errorf(format string, v ...any)  { b.log.Error(fmt.Sprintf(format, v...)) }
+func (b brokerLogger) Noticef(format string, v ...any) { b.say(slog.LevelDebug, format, v) }
+func (b brokerLogger) Warnf(format string, v ...any)   { b.say(slog.LevelWarn, format, v) }
+func (b brokerLogger) Errorf(format string, v ...any)  { b.say(slog.LevelError, format, v) }
 func (b brokerLogger) Fatalf(format string, v ...any)  { b.fatal(fmt.Sprintf(format, v...)) }
 func (b brokerLogger) Debugf(string, ...any)           {}
 func (b brokerLogger) Tracef(string, ...any)           {}
+
+func (b brokerLogger) say(level slog.Level, format string, v []any) {
+	b.repeats.log(b.log, level, format, fmt.Sprintf(format, v...))
+}
+
+// repeatPeriod is how often the same complaint is logged. A node that is gone
+// has both Raft and the broker complain several times a second.
+const repeatPeriod = 10 * time.Second
+
+// repeats lets one line of a kind through in a period, with the number of those
+// it held back since the last.
+type repeats struct {
+	mu    sync.Mutex
+	kinds map[string]*repeated // by the text before anything is filled in: a bounded set
+}
+
+type repeated struct {
+	last time.Time
+	held int
+}
+
+func newRepeats() *repeats { return &repeats{kinds: make(map[string]*repeated)} }
+
+func (r *repeats) log(log *slog.Logger, level slog.Level, kind, msg string, args ...any) {
+	ctx := context.Background()
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	if level >= slog.LevelWarn {
+		held, ok := r.admit(kind, time.Now())
+		if !ok {
+			return
+		}
+		if held > 0 {
+			args = append(args[:len(args):len(args)], "repeated", held)
+		}
+	}
+	log.Log(ctx, level, msg, args...)
+}
+
+func (r *repeats) admit(kind string, now time.Time) (held int, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.kinds[kind]
+	if k == nil {
+		k = &repeated{}
+		r.kinds[kind] = k
+	}
+	if !k.last.IsZero() && now.Sub(k.last) < repeatPeriod {
+		k.held++
+		return 0, false
+	}
+	held, k.held, k.last = k.held, 0, now
+	return held, true
+}

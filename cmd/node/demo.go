@@ -20,14 +20,14 @@ func demo(ctx context.Context, n *node.Node, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			for key, value := range map[string]string{
-				"demo.time":  now.UTC().Format(time.RFC3339),
-				"demo.count": strconv.Itoa(i),
-				"demo.color": colors[i%len(colors)],
+			for _, change := range [][2]string{
+				{"demo.time", now.UTC().Format(time.RFC3339)},
+				{"demo.count", strconv.Itoa(i)},
+				{"demo.color", colors[i%len(colors)]},
 			} {
-				_, err := n.Put(ctx, key, []byte(value))
+				_, err := n.Put(ctx, change[0], []byte(change[1]))
 				if err != nil && ctx.Err() == nil && !errors.Is(err, node.ErrNotLeader) {
-					log.Warn("demo write failed", "key", key, "error", err)
+					log.Warn("demo write failed", "key", change[0], "error", err)
 				}
 			}
 		}

@@ -1,0 +1,138 @@
+//go:build cli
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func mustMatch(t *testing.T, what, text, pattern string) []string {
+	t.Helper()
+	match := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if match == nil {
+		t.Fatalf("%s: want %q in:\n%s", what, pattern, text)
+	}
+	return match
+}
+
+// TestNatsCommand is the first session of the README with the real nats
+// command.
+func TestNatsCommand(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	sub := n.watching("mykey", os.Getenv("NATS_CLI"), "-s", n.url, "--no-context", "sub", "watch.mykey")
+
+	rev := mustMatch(t, "put", n.nats("req", "kv.put.mykey", "hello"), `Watch-Rev: (\d+)`)[1]
+	seen := sub.waitFor(`(?s)Watch-Rev: ` + rev + `\b.*?hello`)[0]
+	mustMatch(t, "headers", sub.output(), `Watch-Op: put`)
+	mustMatch(t, "headers", sub.output(), `Watch-Prev: \d+`)
+	mustMatch(t, "headers", sub.output(), `Watch-Time: \d{4}-\d\d-\d\dT`)
+	if !strings.Contains(seen, "hello") {
+		t.Fatalf("value is missing in %q", seen)
+	}
+
+	get := n.nats("req", "kv.get.mykey", "")
+	mustMatch(t, "get", get, `Watch-Rev: `+rev)
+	mustMatch(t, "get", get, `(?m)^hello$`)
+
+	conflict := n.nats("req", "kv.put.mykey", "late", "-H", "Kv-If-Rev:1")
+	mustMatch(t, "conflict", conflict, `Nats-Service-Error-Code: 409`)
+	mustMatch(t, "conflict", conflict, `Nats-Service-Error: .*revision `+rev)
+	mustMatch(t, "conditional put", n.nats("req", "kv.put.mykey", "second", "-H", "Kv-If-Rev:"+rev), `Watch-Rev: \d+`)
+	sub.waitFor(`second`)
+
+	gone := mustMatch(t, "delete", n.nats("req", "kv.delete.mykey", ""), `Watch-Rev: (\d+)`)[1]
+	sub.waitFor(`Watch-Rev: ` + gone + `\b`)
+	sub.waitFor(`Watch-Op: delete`)
+	mustMatch(t, "get of a deleted key", n.nats("req", "kv.get.mykey", ""), `Nats-Service-Error-Code: 404`)
+	mustMatch(t, "delete of a deleted key", n.nats("req", "kv.delete.mykey", ""), `Nats-Service-Error-Code: 404`)
+	if out := sub.output(); strings.Contains(out, "late") {
+		t.Fatalf("a refused put was published:\n%s", out)
+	}
+	mustMatch(t, "micro", n.nats("micro", "ls"), `watchcast`)
+	mustMatch(t, "micro", n.nats("micro", "info", "watchcast"), `kv\.put\.>`)
+}
+
+func TestNatsCommandBadInput(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	for _, c := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no key", []string{"req", "kv.put", "x"}, `Error-Code: 400`},
+		{"key too long", []string{"req", "kv.put." + strings.Repeat("k", 1025), "x"}, `Error-Code: 413`},
+		{"malformed escape", []string{"req", "kv.put.a%zz", "x"}, `Error-Code: 400`},
+		{"malformed condition", []string{"req", "kv.put.a", "x", "-H", "Kv-If-Rev:new"}, `Error-Code: 400`},
+		{"unknown header", []string{"req", "kv.put.a", "x", "-H", "Kv-Color:blue"}, `Error-Code: 400`},
+		{"unknown operation", []string{"req", "kv.steal.a", "x"}, `(?i)no responders`},
+		{"forged event", []string{"pub", "watch.a", "forged"}, `(?i)permissions violation`},
+		{"forged beacon", []string{"pub", "_watch.beacon", "forged"}, `(?i)permissions violation`},
+		{"stolen requests", []string{"sub", "kv.>", "--count", "1"}, `(?i)permissions violation`},
+		{"stolen requests, in a group", []string{"sub", "kv.>", "--queue", "q", "--count", "1"}, `(?i)permissions violation`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			mustMatch(t, c.name, n.nats(c.args...), c.want)
+		})
+	}
+	mustMatch(t, "nothing was stored", n.nats("req", "kv.get.a", ""), `Error-Code: 404`)
+}
+
+func TestRestart(t *testing.T) {
+	dir := t.TempDir()
+	n := startNode(t, dir)
+	mustMatch(t, "put", n.nats("req", "kv.put.app.color", "blue"), `Watch-Rev`)
+	if code := n.stop(); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM", code)
+	}
+
+	n = startNode(t, dir)
+	mustMatch(t, "get after a restart", n.nats("req", "kv.get.app.color", ""), `(?m)^blue$`)
+	sub := n.watching("probe", filepath.Join(bin, "subscriber"), "-s", n.url, "--json", ">")
+	mustMatch(t, "put", n.nats("req", "kv.put.app.color", "green"), `Watch-Rev`)
+	sub.waitFor(`"green"`)
+	for line := range strings.Lines(sub.output()) {
+		var e struct{ Key, Value, Op string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%q is no JSON: %v", line, err)
+		}
+		if e.Value == "blue" {
+			t.Fatalf("what was announced before the restart is announced again: %s", line)
+		}
+	}
+	if code := sub.stop(); code != 0 {
+		t.Fatalf("subscriber: exit code %d after SIGTERM", code)
+	}
+}
+
+func TestSubscriberCounts(t *testing.T) {
+	n := startNode(t, t.TempDir(), "--demo")
+	sub := start(t, filepath.Join(bin, "subscriber"), "-s", n.url, "--count", "3", "demo.count", "demo.*")
+	if code := sub.exit(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	if got := strings.Count(sub.output(), "\n"); got != 3 {
+		t.Fatalf("printed %d lines, want 3", got)
+	}
+	mustMatch(t, "line", sub.output(), `\d\d:\d\d:\d\d\.\d{3}  put     demo\.\w+  rev \d+  \S+`)
+}
+
+func TestOneProcessPerDirectory(t *testing.T) {
+	dir := t.TempDir()
+	n := startNode(t, dir)
+	second := start(t, filepath.Join(bin, "node"), "--data", dir, "--nats", "127.0.0.1:0", "--http", "off")
+	if code := second.exit(); code != 1 {
+		t.Fatalf("exit code %d, want 1", code)
+	}
+	mustMatch(t, "second process", second.output(), `^node: data directory .*another process is using it.*\n$`)
+	third := start(t, filepath.Join(bin, "node"), "--dev", "--nats", strings.TrimPrefix(n.url, "nats://"), "--http", "off")
+	if code := third.exit(); code != 1 {
+		t.Fatalf("exit code %d, want 1", code)
+	}
+	mustMatch(t, "port in use", third.output(), `^node: cannot listen on 127\.0\.0\.1:\d+ for NATS.*\n$`)
+	mustMatch(t, "the first one goes on", n.nats("req", "kv.put.a", "x"), `Watch-Rev`)
+}
