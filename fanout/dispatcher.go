@@ -40,7 +40,7 @@ func NewDispatcher(ring *Ring, registry *Registry, o DispatcherOptions) (*Dispat
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	if !registry.bind(ring) {
+	if !registry.bind(ring, o.After) {
 		return nil, fmt.Errorf("%w: the registry has a dispatcher already", ErrBadOption)
 	}
 	d := &Dispatcher{ring: ring, registry: registry, options: o, cursor: ring.Cursor(o.After)}

@@ -69,8 +69,9 @@ const (
 // DispatcherOptions configures a [Dispatcher]. The zero value means the
 // defaults.
 type DispatcherOptions struct {
-	// After is the revision up to which events are history: they stay in the
-	// ring for those who ask for them, but they are not delivered. Default 0.
+	// After is the revision up to which events are history, those included that
+	// are still to be replayed: they stay in the ring for those who ask for
+	// them, but they are not delivered, and watchers start above it. Default 0.
 	After uint64
 	// Spin is how long the dispatcher looks for more events before it parks.
 	// Waking a parked goroutine costs the writer microseconds, so this buys

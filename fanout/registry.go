@@ -27,7 +27,7 @@ type Registry struct {
 	contexts contexts
 
 	count atomic.Int64         // watchers, those about to be registered included
-	ring  atomic.Pointer[Ring] // set by the dispatcher
+	feed  atomic.Pointer[feed] // set by the dispatcher
 	epoch atomic.Uint64        // the dispatcher's newest gap
 	stats counters
 
@@ -120,8 +120,8 @@ func (w *watcher) begin(r *Registry) error {
 	}
 	w.epoch = r.epoch.Load()
 	w.start = 0
-	if ring := r.ring.Load(); ring != nil {
-		w.start = ring.Revision()
+	if f := r.feed.Load(); f != nil {
+		w.start = max(f.ring.Revision(), f.after)
 	}
 	w.registered = true
 	return nil
@@ -171,8 +171,16 @@ func (r *Registry) remove(w *watcher) {
 // Len returns how many watchers are registered.
 func (r *Registry) Len() int { return int(r.count.Load()) }
 
+// feed is where a registry's events come from.
+type feed struct {
+	ring  *Ring
+	after uint64 // what lies at or below is history, even if it is yet to come
+}
+
 // bind gives the registry to its dispatcher; false if it has one already.
-func (r *Registry) bind(ring *Ring) bool { return r.ring.CompareAndSwap(nil, ring) }
+func (r *Registry) bind(ring *Ring, after uint64) bool {
+	return r.feed.CompareAndSwap(nil, &feed{ring, after})
+}
 
 // close refuses further watchers and ends those there are. What they have
 // buffered may still be taken.

@@ -16,8 +16,10 @@ import (
 // It is never derived from the log: the log's tail may hold entries that were
 // not committed and are replaced, and says nothing of what was published.
 type announced struct {
-	mu      sync.Mutex
-	now     announcement
+	mu  sync.Mutex
+	now announcement
+
+	fileMu  sync.Mutex // held while the file is written
 	written announcement
 }
 
@@ -37,6 +39,13 @@ func (a *announced) note(n announcement) {
 		return
 	}
 	a.now = n
+}
+
+// forget drops what turned out to be the record of another state.
+func (a *announced) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.now = announcement{}
 }
 
 // get returns what is known, and whether anything is.
@@ -68,6 +77,8 @@ func (a *announced) load(path string) error {
 // save writes the record if it has changed. With sync it is on the disk when
 // save returns.
 func (a *announced) save(path string, sync bool) error {
+	a.fileMu.Lock()
+	defer a.fileMu.Unlock()
 	n, _ := a.get()
 	if n == a.written && !sync {
 		return nil

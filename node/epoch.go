@@ -90,6 +90,12 @@ func (e *epoch) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if lost == nil {
+		// From the first write on there is a record, so that a crash leads to
+		// repeats, not to a reset.
+		n.announced.note(announcement{Cluster: cluster.ID, Term: e.term, Revision: after})
+		n.saveAnnounced()
+	}
 	e.publisher, err = nats.NewPublisher(nats.PublisherOptions{
 		Conn:     n.publisherConn,
 		Ring:     n.ring,
@@ -136,16 +142,21 @@ func (e *epoch) run(ctx context.Context) error {
 
 // resume returns where publishing goes on: behind what is known to have been
 // published, or, if nothing is known of a state that is not new, behind all of
-// it, with the whole as a loss.
+// it, with the whole as a loss. A record of another cluster, or of more than
+// there is now that everything is applied, is not of this state.
 func (e *epoch) resume() (after uint64, lost *nats.Range) {
 	n := e.node
-	if known, ok := n.announced.get(); ok {
+	revision := n.machine.Revision()
+	cluster, _ := n.machine.Cluster()
+	known, ok := n.announced.get()
+	switch {
+	case revision == 0:
+		return 0, nil
+	case ok && known.Cluster == cluster.ID && known.Revision <= revision:
 		return known.Revision, nil
 	}
-	if revision := n.machine.Revision(); revision > 0 {
-		return revision, &nats.Range{From: 1, To: revision}
-	}
-	return 0, nil
+	n.announced.forget()
+	return revision, &nats.Range{From: 1, To: revision}
 }
 
 // drain waits until what is committed is published, on a clean stop.
@@ -189,4 +200,22 @@ func (n *Node) currentEpoch() (e *epoch, changed <-chan struct{}) {
 	n.epochMu.Lock()
 	defer n.epochMu.Unlock()
 	return n.epoch, n.epochChanged
+}
+
+// proveLeadership returns nil if this node led, with everything of earlier
+// terms applied, at some moment after the call.
+func (n *Node) proveLeadership() error {
+	e, _ := n.currentEpoch()
+	if e == nil {
+		return ErrNotLeader
+	}
+	if err := n.consensus.raft.VerifyLeader().Error(); err != nil {
+		return raftError(err)
+	}
+	// It may have been superseded and elected again meanwhile, and not have
+	// applied what came in between.
+	if n.consensus.raft.CurrentTerm() != e.term {
+		return ErrNotLeader
+	}
+	return nil
 }

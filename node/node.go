@@ -80,7 +80,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 			err = errors.Join(err, n.end())
 		}
 	}()
-	for _, start := range []func() error{n.openData, n.startFanout, n.startBroker, n.startConsensus, n.startWeb} {
+	for _, start := range []func() error{n.openData, n.openStores, n.startFanout, n.startBroker, n.startConsensus, n.startWeb} {
 		if err := context.Cause(ctx); err != nil {
 			return nil, fmt.Errorf("node: start: %w", err)
 		}
@@ -133,13 +133,28 @@ func (n *Node) record(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			if err := n.announced.save(n.dir.announced(), false); err != nil {
-				n.log.Warn("after a crash more events than necessary will repeat", "error", err)
-			}
+			n.saveAnnounced()
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+func (n *Node) saveAnnounced() {
+	if n.dir == nil {
+		return
+	}
+	if err := n.announced.save(n.dir.announced(), false); err != nil {
+		n.log.Warn("after a crash more events than necessary will repeat", "error", err)
+	}
+}
+
+func (n *Node) openStores() (err error) {
+	if n.consensus, err = openStores(&n.config, n.dir); err != nil {
+		return err
+	}
+	n.onClose("raft", n.consensus.stop)
+	return nil
 }
 
 func (n *Node) startFanout() (err error) {
@@ -149,8 +164,11 @@ func (n *Node) startFanout() (err error) {
 	if n.registry, err = fanout.NewRegistry(n.config.Watchers); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	// What the leader had published may be more than this node has stored; that
+	// is news to its watchers.
 	known, _ := n.announced.get()
-	dispatcher, err := fanout.NewDispatcher(n.ring, n.registry, fanout.DispatcherOptions{After: known.Revision, Logger: n.log})
+	history := min(known.Revision, n.consensus.last)
+	dispatcher, err := fanout.NewDispatcher(n.ring, n.registry, fanout.DispatcherOptions{After: history, Logger: n.log})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -200,12 +218,12 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 	n.announced.note(announcement{Cluster: b.Cluster, Term: b.Term, Revision: b.Published})
 }
 
-func (n *Node) startConsensus() (err error) {
-	if n.consensus, err = startRaft(&n.config, n.dir, n.machine); err != nil {
+func (n *Node) startConsensus() error {
+	if err := n.consensus.start(&n.config, n.dir, n.machine); err != nil {
 		return err
 	}
-	n.onClose("raft", n.consensus.stop)
-	n.reads = newReadGate(func() error { return raftError(n.consensus.raft.VerifyLeader().Error()) })
+	n.onClose("raft", n.consensus.shutdown)
+	n.reads = newReadGate(n.proveLeadership)
 	n.spawn("reads", n.reads.run)
 	n.onClose("transfer", n.transferLeadership)
 	n.spawn("leadership", n.followLeadership)

@@ -33,28 +33,60 @@ var ErrCorrupt = errors.New("node: corrupt data")
 
 // consensus is Raft with what it stands on.
 type consensus struct {
-	raft      *raft.Raft
-	leaders   chan bool // leadership gained and lost, in order; see raft.Config.NotifyCh
-	transport raft.Transport
+	logs      raft.LogStore
+	stable    raft.StableStore
+	snapshots raft.SnapshotStore
+	last      uint64 // newest index in log and snapshots when they were opened
 	closers   []io.Closer
+
+	raft    *raft.Raft
+	leaders chan bool // leadership gained and lost, in order; see raft.Config.NotifyCh
 }
 
-// startRaft opens the stores, founds the cluster if there is nothing in them,
-// and starts Raft on machine.
-func startRaft(c *Config, dir *dataDir, machine raft.FSM) (_ *consensus, err error) {
+// openStores opens log, vote and snapshots: on disk, or in memory if there is
+// no directory.
+func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 	n := &consensus{leaders: make(chan bool, 64)}
+	if dir == nil {
+		store := raft.NewInmemStore()
+		n.logs, n.stable, n.snapshots = store, store, raft.NewInmemSnapshotStore()
+		return n, nil
+	}
+	logger := raftLogger(c.Logger)
+	log, err := wal.Open(dir.raft(), wal.WithLogger(logger.Named("wal")))
+	if err != nil {
+		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
+	}
+	n.logs, n.stable = log, log
+	n.closers = append(n.closers, log)
 	defer func() {
 		if err != nil {
-			n.stop()
+			err = errors.Join(err, n.stop())
 		}
 	}()
-	logger := raftLogger(c.Logger)
-	logs, stable, snapshots, err := n.stores(dir, logger)
-	if err != nil {
-		return nil, err
+	if n.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir.path, snapshotsKept, logger); err != nil {
+		return nil, fmt.Errorf("%w %s: snapshots: %w", ErrDataDir, dir.path, err)
 	}
-	if n.transport, err = n.listen(c, logger); err != nil {
-		return nil, err
+	if n.last, err = log.LastIndex(); err != nil {
+		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
+	}
+	list, err := n.snapshots.List()
+	if err != nil {
+		return nil, corrupt("the snapshots", dir, err)
+	}
+	for _, s := range list {
+		n.last = max(n.last, s.Index)
+	}
+	return n, nil
+}
+
+// start founds the cluster if there is nothing in the stores yet, and starts
+// Raft on machine.
+func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
+	logger := raftLogger(c.Logger)
+	transport, err := n.listen(c, logger)
+	if err != nil {
+		return err
 	}
 	conf := raft.DefaultConfig()
 	conf.LocalID = raft.ServerID(c.ID)
@@ -67,38 +99,19 @@ func startRaft(c *Config, dir *dataDir, machine raft.FSM) (_ *consensus, err err
 	conf.NotifyCh = n.leaders
 	conf.Logger = logger
 
-	founded, err := raft.HasExistingState(logs, stable, snapshots)
+	founded, err := raft.HasExistingState(n.logs, n.stable, n.snapshots)
 	if err != nil {
-		return nil, corrupt("the Raft log", dir, err)
+		return corrupt("the Raft log", dir, err)
 	}
 	if !founded {
-		if err := raft.BootstrapCluster(conf, logs, stable, snapshots, n.transport, founders(c, n.transport)); err != nil {
-			return nil, fmt.Errorf("node: found the cluster: %w", err)
+		if err := raft.BootstrapCluster(conf, n.logs, n.stable, n.snapshots, transport, founders(c, transport)); err != nil {
+			return fmt.Errorf("node: found the cluster: %w", err)
 		}
 	}
-	if n.raft, err = raft.NewRaft(conf, machine, logs, stable, snapshots, n.transport); err != nil {
-		return nil, corrupt("the Raft log or a snapshot", dir, err)
+	if n.raft, err = raft.NewRaft(conf, machine, n.logs, n.stable, n.snapshots, transport); err != nil {
+		return corrupt("the Raft log or a snapshot", dir, err)
 	}
-	return n, nil
-}
-
-// stores opens the log, the vote and the snapshots: on disk, or in memory if
-// there is no directory.
-func (n *consensus) stores(dir *dataDir, logger hclog.Logger) (raft.LogStore, raft.StableStore, raft.SnapshotStore, error) {
-	if dir == nil {
-		store := raft.NewInmemStore()
-		return store, store, raft.NewInmemSnapshotStore(), nil
-	}
-	log, err := wal.Open(dir.raft(), wal.WithLogger(logger.Named("wal")))
-	if err != nil {
-		return nil, nil, nil, corrupt("the Raft log in "+dir.raft(), dir, err)
-	}
-	n.closers = append(n.closers, log)
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir.path, snapshotsKept, logger)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("%w %s: snapshots: %w", ErrDataDir, dir.path, err)
-	}
-	return log, log, snapshots, nil
+	return nil
 }
 
 func corrupt(what string, dir *dataDir, err error) error {
@@ -148,12 +161,12 @@ func founders(c *Config, self raft.Transport) raft.Configuration {
 	return conf
 }
 
-// stop shuts Raft down and closes what it stood on.
+// shutdown ends Raft.
+func (n *consensus) shutdown() error { return n.raft.Shutdown().Error() }
+
+// stop closes what Raft stood on.
 func (n *consensus) stop() error {
 	var errs []error
-	if n.raft != nil {
-		errs = append(errs, n.raft.Shutdown().Error())
-	}
 	for _, c := range n.closers {
 		errs = append(errs, c.Close())
 	}
