@@ -48,9 +48,13 @@ func BenchmarkApplyBatch(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size), "ns/put")
 }
 
-// BenchmarkSnapshot captures the state: the time for which applies stand still.
+// BenchmarkSnapshot captures the state with all the tombstones it can have: the
+// time for which applies stand still.
 func BenchmarkSnapshot(b *testing.B) {
-	m := filledMachine(b, 100_000)
+	m := filledMachine(b, 100_000+keptTombstones)
+	for i := range keptTombstones {
+		m.do(del(benchPut(i).Key))
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := m.Snapshot(); err != nil {

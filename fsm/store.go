@@ -34,7 +34,7 @@ func (s *store) put(c Command, revision uint64, at time.Time) (*fanout.Event, er
 	old, existed := s.entries.set(Entry{Key: c.Key, Value: value, Revision: revision, Time: at})
 	e := &fanout.Event{Op: fanout.Put, Key: c.Key, Value: value, Revision: revision, Time: at}
 	if existed {
-		e.PrevValue, e.PrevRevision = old.Value, old.Revision
+		e.Key, e.PrevValue, e.PrevRevision = old.Key, old.Value, old.Revision
 	} else {
 		e.PrevRevision = s.tombstones.take(c.Key)
 	}

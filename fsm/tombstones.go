@@ -47,9 +47,10 @@ func (r *tombstoneRing) all() iter.Seq[*tombstone] {
 	}
 }
 
-// clone copies the slots: bounded, and pointers only.
+// clone copies the slots that were ever used: pointers only, and bounded.
 func (r *tombstoneRing) clone() tombstoneRing {
-	return tombstoneRing{slots: slices.Clone(r.slots), deletes: r.deletes}
+	used := min(r.deletes, uint64(len(r.slots)))
+	return tombstoneRing{slots: slices.Clone(r.slots[:used]), deletes: r.deletes}
 }
 
 // tombstones is the ring with the index that finds a key in it.

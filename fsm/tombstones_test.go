@@ -9,7 +9,7 @@ import (
 // looks at what is remembered when it comes back.
 func TestATombstoneOutlivesExactlyItsDeletes(t *testing.T) {
 	for _, keep := range []int{1, 2, 3, 7, keptTombstones} {
-		for _, later := range []int{keep - 1, keep, keep + 1} {
+		for _, later := range []int{keep - 1, keep} {
 			m := newMachine(t, keep)
 			m.init()
 			m.do(put("k", ""))

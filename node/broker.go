@@ -48,7 +48,10 @@ const (
 	userRoute     = "route"
 )
 
-const brokerStart = 10 * time.Second
+const (
+	brokerStart = 10 * time.Second
+	brokerPoll  = 100 * time.Millisecond
+)
 
 // broker is where a node's two connections go: an embedded nats-server, or
 // brokers that somebody else runs.
@@ -105,17 +108,20 @@ func startBroker(c *Config) (*broker, error) {
 	return b, nil
 }
 
+// ready waits until the broker accepts clients, or has given up.
 func (b *broker) ready(fatal <-chan string) error {
-	ok := b.server.ReadyForConnections(brokerStart)
-	select {
-	case text := <-fatal:
-		return fmt.Errorf("%w: broker: %s", ErrListen, text)
-	default:
+	for end := time.Now().Add(brokerStart); time.Now().Before(end); {
+		ok := b.server.ReadyForConnections(brokerPoll)
+		select {
+		case text := <-fatal:
+			return fmt.Errorf("%w: broker: %s", ErrListen, text)
+		default:
+		}
+		if ok {
+			return nil
+		}
 	}
-	if !ok {
-		return fmt.Errorf("node: the broker was not ready within %v", brokerStart)
-	}
-	return nil
+	return fmt.Errorf("node: the broker was not ready within %v", brokerStart)
 }
 
 // brokerOptions are the settings of the embedded broker. A slow or stuck

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"strings"
 
@@ -58,7 +59,7 @@ func parse(args []string, stdout, stderr io.Writer) (f *flags, code int, done bo
 		kong.Name("node"),
 		kong.Description(description),
 		kong.DefaultEnvars("WATCHCAST"),
-		kong.Configuration(kongyaml.Loader),
+		kong.Configuration(belowEnvironment),
 		kong.Vars{"version": "watchcast " + version()},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(c int) { code, exited = c, true }),
@@ -76,6 +77,23 @@ func parse(args []string, stdout, stderr io.Writer) (f *flags, code int, done bo
 		return nil, exitUsage, true
 	}
 	return f, exitOK, false
+}
+
+// belowEnvironment loads a YAML file whose values count only where the
+// environment has none; the library puts the file first.
+func belowEnvironment(r io.Reader) (kong.Resolver, error) {
+	file, err := kongyaml.Loader(r)
+	if err != nil {
+		return nil, err
+	}
+	return kong.ResolverFunc(func(c *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+		for _, name := range flag.Envs {
+			if _, set := os.LookupEnv(name); set {
+				return nil, nil
+			}
+		}
+		return file.Resolve(c, parent, flag)
+	}), nil
 }
 
 func (f *flags) config(log *slog.Logger) node.Config {

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/watchcast/watchcast/nats"
+)
+
+func TestHelpAndVersion(t *testing.T) {
+	help := startProcess(t, nil, "--help")
+	if code := help.exit(); code != exitOK {
+		t.Fatalf("--help: exit code %d", code)
+	}
+	for _, want := range []string{"nats sub watch.mykey", "--nats-url", "Exit codes", "127.0.0.1:4222"} {
+		if !strings.Contains(help.stdout.String(), want) {
+			t.Errorf("--help does not mention %q", want)
+		}
+	}
+	version := startProcess(t, nil, "--version")
+	if code := version.exit(); code != exitOK || !regexp.MustCompile(`^watchcast \d`).MatchString(version.stdout.String()) {
+		t.Fatalf("--version: exit code %d, printed %q", code, version.stdout)
+	}
+}
+
+// TestBadInput: each mistake gets one line that names it, and an exit code.
+func TestBadInput(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { busy.Close() })
+	taken := busy.Addr().String()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(config, []byte("nats: [unclosed"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		env  []string
+		args []string
+		code int
+		want string
+	}{
+		{"unknown flag", nil, []string{"--natz", "x"}, exitUsage, `unknown flag --natz`},
+		{"unexpected argument", nil, []string{"start"}, exitUsage, `start`},
+		{"not a number", nil, []string{"--max-payload", "many"}, exitUsage, `max-payload`},
+		{"number out of range", nil, []string{"--dev", "--max-payload", "5"}, exitUsage, `MaxPayload is 5; give 65536 to`},
+		{"unknown level", nil, []string{"--log-level", "loud"}, exitUsage, `log-level.*debug`},
+		{"malformed address", nil, []string{"--dev", "--nats", "nowhere"}, exitUsage, `NATS is "nowhere"; give host:port`},
+		{"address for everyone", nil, []string{"--dev", "--nats", "0.0.0.0:0"}, exitUsage, `NATS is "0.0.0.0:0", which others can reach.*Insecure`},
+		{"bad id", nil, []string{"--dev", "--id", "a b"}, exitUsage, `ID is "a b"`},
+		{"directory in memory", nil, []string{"--dev", "--data", "d"}, exitUsage, `InMemory and DataDir`},
+		{"two brokers", nil, []string{"--dev", "--nats", "127.0.0.1:0", "--nats-url", "nats://x"}, exitUsage, `NATSURL`},
+		{"peers without self", nil, []string{"--dev", "--peers", "n9=127.0.0.1:1", "--raft", "127.0.0.1:0"}, exitUsage, `Peers do not name this node, "node-1"`},
+		{"bad environment", []string{"WATCHCAST_MAX_PAYLOAD=many"}, nil, exitUsage, `max-payload`},
+		{"missing file", nil, []string{"--config", "/no/such/file"}, exitUsage, `/no/such/file`},
+		{"malformed file", nil, []string{"--config", config}, exitUsage, `yaml`},
+		{"NATS port in use", nil, []string{"--dev", "--nats", taken, "--http", "off"}, exitFailed, `cannot listen on ` + taken + ` for NATS: stop what uses the port`},
+		{"HTTP port in use", nil, []string{"--dev", "--nats", "127.0.0.1:0", "--http", taken}, exitFailed, `cannot listen on ` + taken + ` for HTTP`},
+		{"directory is a file", nil, nodeArgs(file), exitFailed, `data directory .*file.* give a path`},
+		{"directory below a file", nil, nodeArgs(filepath.Join(file, "below")), exitFailed, `data directory .*below.* give a path`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := startProcess(t, c.env, c.args...)
+			if code := p.exit(); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			said := p.stderr.String()
+			if strings.Count(said, "\n") != 1 || !strings.HasPrefix(said, "node: ") || !regexp.MustCompile(c.want).MatchString(said) {
+				t.Errorf("said %q; want one line that begins with node: and has %q", said, c.want)
+			}
+		})
+	}
+}
+
+// TestSettings: a flag wins over the environment, and that over the file.
+func TestSettings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte("id: from-file\nhttp: \"off\"\ndev: true\nnats: 127.0.0.1:0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		env  []string
+		args []string
+		want string
+	}{
+		{"file", nil, nil, "from-file"},
+		{"environment", []string{"WATCHCAST_ID=from-environment"}, nil, "from-environment"},
+		{"flag", []string{"WATCHCAST_ID=from-environment"}, []string{"--id", "from-flag"}, "from-flag"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := startProcess(t, c.env, append([]string{"--config", file}, c.args...)...)
+			p.wait(`Watchcast ` + c.want + ` is ready, everything in memory`)
+			if strings.Contains(p.stdout.String(), "HTTP") {
+				t.Error("HTTP is on, though the file says off")
+			}
+			p.signal(syscall.SIGTERM)
+			if code := p.exit(); code != exitOK {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+}
+
+// TestSecondProcess: a directory is used by one process at a time, and the
+// second one leaves the first alone.
+func TestSecondProcess(t *testing.T) {
+	dir := t.TempDir()
+	first := startProcess(t, nil, nodeArgs(dir)...)
+	first.ready()
+	second := startProcess(t, nil, nodeArgs(dir)...)
+	if code := second.exit(); code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	if said := second.stderr.String(); !regexp.MustCompile(`^node: data directory .*another process is using it; stop that one.*\n$`).MatchString(said) {
+		t.Errorf("said %q", said)
+	}
+	reply, err := connect(t, first.url()).Request("kv.put.k", []byte("v"), limit)
+	if err != nil || reply.Header.Get(nats.HeaderRev) == "" {
+		t.Fatalf("the first process does not go on: %v", err)
+	}
+}
+
+// TestStop: both signals end the node in order, and its data is there again.
+func TestStop(t *testing.T) {
+	dir := t.TempDir()
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		p := startProcess(t, nil, nodeArgs(dir)...)
+		conn := connect(t, p.url())
+		p.ready()
+		if _, err := conn.Request("kv.put."+s.String(), []byte("kept"), limit); err != nil {
+			t.Fatal(err)
+		}
+		p.signal(s)
+		if code := p.exit(); code != exitOK {
+			t.Fatalf("%v: exit code %d", s, code)
+		}
+	}
+	p := startProcess(t, nil, nodeArgs(dir)...)
+	conn := connect(t, p.url())
+	p.ready()
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		got, err := conn.Request("kv.get."+s.String(), nil, limit)
+		if err != nil || string(got.Data) != "kept" {
+			t.Fatalf("%v: %v, %q", s, err, got.Data)
+		}
+	}
+}
+
+// TestDemo: the demo's keys change.
+func TestDemo(t *testing.T) {
+	p := startProcess(t, nil, "--dev", "--demo", "--nats", "127.0.0.1:0", "--http", "off")
+	w := newWitness(t, connect(t, p.url()))
+	counts := make(map[string]bool)
+	for ctx := bounded(t); len(counts) < 2; {
+		select {
+		case m := <-w.messages:
+			if m.Subject == "watch.demo.count" {
+				counts[string(m.Data)] = true
+			}
+		case <-ctx.Done():
+			t.Fatalf("demo.count had only the values %v", counts)
+		}
+	}
+}

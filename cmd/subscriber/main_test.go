@@ -1,0 +1,287 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/nats"
+)
+
+// limit bounds every wait for something that should take milliseconds.
+const limit = 30 * time.Second
+
+func startBroker(t *testing.T) *natsgo.Conn {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	if !s.ReadyForConnections(limit) {
+		t.Fatal("the broker is not ready")
+	}
+	conn, err := natsgo.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	return conn
+}
+
+// subscriber is a running run.
+type subscriber struct {
+	t      *testing.T
+	lines  chan string
+	stderr *syncBuffer
+	code   chan int
+	cancel context.CancelFunc
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+type lineWriter struct{ lines chan<- string }
+
+func (w lineWriter) Write(p []byte) (int, error) {
+	for line := range strings.Lines(string(p)) {
+		w.lines <- strings.TrimSuffix(line, "\n")
+	}
+	return len(p), nil
+}
+
+func startSubscriber(t *testing.T, args ...string) *subscriber {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &subscriber{t: t, lines: make(chan string, 1024), stderr: &syncBuffer{}, code: make(chan int, 1), cancel: cancel}
+	go func() { s.code <- run(ctx, args, lineWriter{s.lines}, s.stderr) }()
+	return s
+}
+
+func (s *subscriber) line() string {
+	s.t.Helper()
+	select {
+	case line := <-s.lines:
+		return line
+	case <-time.After(limit):
+		s.t.Fatalf("no line within %v; on standard error: %s", limit, s.stderr)
+		return ""
+	}
+}
+
+func (s *subscriber) exit() int {
+	s.t.Helper()
+	select {
+	case code := <-s.code:
+		return code
+	case <-time.After(limit):
+		s.t.Fatalf("did not end within %v", limit)
+		return 0
+	}
+}
+
+// publish sends an event as a node would, again and again until the
+// subscriber prints it: it may not have subscribed yet.
+func (s *subscriber) publishUntilPrinted(conn *natsgo.Conn, e *fanout.Event) string {
+	s.t.Helper()
+	deadline := time.After(limit)
+	for {
+		publish(s.t, conn, e)
+		select {
+		case line := <-s.lines:
+			return line
+		case <-deadline:
+			s.t.Fatalf("not printed within %v; on standard error: %s", limit, s.stderr)
+		case <-time.After(20 * time.Millisecond): // not subscribed yet: once more
+			e.Revision++
+		}
+	}
+}
+
+func publish(t *testing.T, conn *natsgo.Conn, e *fanout.Event) {
+	t.Helper()
+	var subjects nats.Subjects
+	if err := subjects.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.PublishMsg(subjects.EncodeEvent(e)); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var at = time.Date(2026, 11, 23, 12, 0, 0, 5e8, time.UTC)
+
+func TestLines(t *testing.T) {
+	conn := startBroker(t)
+	s := startSubscriber(t, "-s", conn.ConnectedUrl(), "app.*", "app.>", "other")
+	first := s.publishUntilPrinted(conn, &fanout.Event{Op: fanout.Put, Key: "app.color", Value: []byte("blue"), Revision: 5, Time: at})
+	clock := at.Local().Format("15:04:05.000")
+	if !regexp.MustCompile(`^` + clock + `  put     app\.color  rev \d+  blue$`).MatchString(first) {
+		t.Errorf("printed %q", first)
+	}
+	for _, c := range []struct {
+		event *fanout.Event
+		want  string
+	}{
+		{&fanout.Event{Op: fanout.Delete, Key: "other", Revision: 1001, PrevRevision: 7, Time: at}, clock + "  delete  other  rev 1001"},
+		{&fanout.Event{Op: fanout.Put, Key: "app.a b", Value: []byte("two\nlines"), Revision: 1002, Time: at}, clock + `  put     app.a%20b  rev 1002  "two\nlines"`},
+		{&fanout.Event{Op: fanout.Put, Key: "app.raw", Value: []byte{0xff}, Revision: 1003, Time: at}, clock + `  put     app.raw  rev 1003  "\xff"`},
+		{&fanout.Event{Op: fanout.Put, Key: "app.empty", Value: nil, Revision: 1004, Time: at}, clock + "  put     app.empty  rev 1004  "},
+		{&fanout.Event{Op: fanout.Put, Key: "app.long", Value: bytes.Repeat([]byte("x"), 1000), Revision: 1005, Time: at},
+			clock + "  put     app.long  rev 1005  " + strings.Repeat("x", shownBytes) + "… (1000 bytes)"},
+	} {
+		publish(t, conn, &fanout.Event{Op: fanout.Put, Key: "unwatched", Revision: 900, Time: at})
+		publish(t, conn, c.event)
+		if got := s.line(); got != c.want {
+			t.Errorf("printed %q, want %q", got, c.want)
+		}
+	}
+	s.cancel()
+	if code := s.exit(); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestObjects(t *testing.T) {
+	conn := startBroker(t)
+	s := startSubscriber(t, "-s", conn.ConnectedUrl(), "--json", ">")
+	s.publishUntilPrinted(conn, &fanout.Event{Op: fanout.Put, Key: "k", Revision: 5, Time: at})
+	for _, c := range []struct {
+		event *fanout.Event
+		want  string
+	}{
+		{&fanout.Event{Op: fanout.Put, Key: "a", Value: []byte("<b>"), Revision: 1001, PrevRevision: 3, Time: at},
+			`{"key":"a","op":"put","value":"<b>","revision":1001,"prev_revision":3,"time":"2026-11-23T12:00:00.5Z"}`},
+		{&fanout.Event{Op: fanout.Put, Key: "\xff", Value: []byte{0xff}, Revision: 1002, Time: at},
+			`{"key":"%FF","op":"put","value_base64":"/w==","revision":1002,"prev_revision":0,"time":"2026-11-23T12:00:00.5Z"}`},
+		{&fanout.Event{Op: fanout.Delete, Key: "a", Revision: 1003, PrevRevision: 1001, Time: at},
+			`{"key":"a","op":"delete","revision":1003,"prev_revision":1001,"time":"2026-11-23T12:00:00.5Z"}`},
+		{&fanout.Event{Op: fanout.Put, Key: "b", Revision: 1004, Batch: 1, BatchSize: 3, Time: at},
+			`{"key":"b","op":"put","value":"","revision":1004,"prev_revision":0,"time":"2026-11-23T12:00:00.5Z","batch":"1/3"}`},
+	} {
+		publish(t, conn, c.event)
+		if got := s.line(); got != c.want || !json.Valid([]byte(got)) {
+			t.Errorf("printed %s, want %s", got, c.want)
+		}
+	}
+}
+
+func TestCount(t *testing.T) {
+	conn := startBroker(t)
+	s := startSubscriber(t, "-s", conn.ConnectedUrl(), "--count", "3", ">")
+	s.publishUntilPrinted(conn, &fanout.Event{Op: fanout.Put, Key: "k", Revision: 5, Time: at})
+	for i := range 5 {
+		publish(t, conn, &fanout.Event{Op: fanout.Put, Key: "k", Revision: uint64(1000 + i), Time: at})
+	}
+	if code := s.exit(); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if got := 1 + len(s.lines); got != 3 {
+		t.Errorf("printed %d lines, want 3", got)
+	}
+}
+
+// TestLossIsSaid: what the leader announces as lost, and what is no event, is
+// said on standard error, and the rest goes on.
+func TestLossIsSaid(t *testing.T) {
+	conn := startBroker(t)
+	s := startSubscriber(t, "-s", conn.ConnectedUrl(), ">")
+	s.publishUntilPrinted(conn, &fanout.Event{Op: fanout.Put, Key: "k", Revision: 5, Time: at})
+	if err := conn.Publish("_watch.reset", []byte(`{"cluster":"c","term":2,"from":7,"to":9}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Publish("watch.k", []byte("forged")); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, conn, &fanout.Event{Op: fanout.Put, Key: "k", Value: []byte("on"), Revision: 1000, Time: at})
+	if got := s.line(); !strings.HasSuffix(got, "rev 1000  on") {
+		t.Errorf("printed %q", got)
+	}
+	for _, want := range []string{"changes may be missed from revision 7 to 9", "message on \"watch.k\" is no event: header Watch-Op"} {
+		if !strings.Contains(s.stderr.String(), want) {
+			t.Errorf("standard error is %q; want %q in it", s.stderr, want)
+		}
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	conn := startBroker(t)
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"no pattern", nil, exitUsage, `pattern`},
+		{"unknown flag", []string{"--colour", "k"}, exitUsage, `unknown flag --colour`},
+		{"empty token", []string{"a..b"}, exitUsage, `"a..b" is not how .*write "a.%2Eb"`},
+		{"empty token beside a wildcard", []string{"a..*"}, exitUsage, `"a..\*" has an empty token`},
+		{"wildcard in a token", []string{"a*"}, exitUsage, `write %2A`},
+		{"wildcard in the middle", []string{"a.>.b"}, exitUsage, `> may only be the last token`},
+		{"negative count", []string{"--count=-1", "k"}, exitUsage, `--count is -1`},
+		{"bad root", []string{"--watch-root", "a b", "k"}, exitUsage, `subject root "a b"`},
+		{"no server", []string{"--server", "nats://127.0.0.1:1", "k"}, exitFailed, `cannot connect to nats://127.0.0.1:1: .*is a node running there\?`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			args := c.args
+			if !slices.Contains(args, "--server") {
+				args = append([]string{"--server", conn.ConnectedUrl()}, args...)
+			}
+			var stderr bytes.Buffer
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			if code := run(ctx, args, io.Discard, &stderr); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			said := stderr.String()
+			if strings.Count(said, "\n") != 1 || !strings.HasPrefix(said, "subscriber: ") || !regexp.MustCompile(c.want).MatchString(said) {
+				t.Errorf("said %q; want one line with %q", said, c.want)
+			}
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var stdout bytes.Buffer
+	if code := run(t.Context(), []string{"--help"}, &stdout, io.Discard); code != exitOK {
+		t.Fatalf("exit code %d", code)
+	}
+	for _, want := range []string{"subscriber mykey", "--json", fmt.Sprintf("Exit codes: %d stopped", exitOK)} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("--help does not mention %q", want)
+		}
+	}
+}
