@@ -70,15 +70,19 @@ func (b brokerLogger) say(level slog.Level, format string, v []any) {
 	b.repeats.log(b.log, level, format, fmt.Sprintf(format, v...))
 }
 
-// repeatPeriod is how often the same complaint is logged. A node that is gone
-// has both Raft and the broker complain several times a second.
-const repeatPeriod = 10 * time.Second
+// A node that is gone has both Raft and the broker complain several times a
+// second, and a client that tries what it may not has the broker complain at
+// every try.
+const (
+	repeatPeriod = 10 * time.Second // how often the same complaint is logged
+	repeatKinds  = 256              // told apart in a period; the others count as one
+)
 
 // repeats lets one line of a kind through in a period, with the number of those
 // it held back since the last.
 type repeats struct {
 	mu    sync.Mutex
-	kinds map[string]*repeated // by the text before anything is filled in: a bounded set
+	kinds map[string]*repeated // by the text before anything is filled in, as far as it is known
 }
 
 type repeated struct {
@@ -109,6 +113,13 @@ func (r *repeats) admit(kind string, now time.Time) (held int, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := r.kinds[kind]
+	if k == nil && len(r.kinds) >= repeatKinds {
+		r.forget(now)
+		if len(r.kinds) >= repeatKinds {
+			kind = ""
+			k = r.kinds[kind]
+		}
+	}
 	if k == nil {
 		k = &repeated{}
 		r.kinds[kind] = k
@@ -119,4 +130,14 @@ func (r *repeats) admit(kind string, now time.Time) (held int, ok bool) {
 	}
 	held, k.held, k.last = k.held, 0, now
 	return held, true
+}
+
+// forget drops the kinds that were not logged for a period: the broker puts
+// names of clients into its texts, so they would become more without end.
+func (r *repeats) forget(now time.Time) {
+	for kind, k := range r.kinds {
+		if now.Sub(k.last) >= repeatPeriod {
+			delete(r.kinds, kind)
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
 )
 
 // Raft's clockwork. Elections are random within one to two timeouts, so a dead
@@ -53,17 +54,21 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 		return n, nil
 	}
 	logger := raftLogger(c.Logger)
-	log, err := wal.Open(dir.raft(), wal.WithLogger(logger.Named("wal")))
-	if err != nil {
-		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
-	}
-	n.logs, n.stable = log, log
-	n.closers = append(n.closers, log)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.stop())
 		}
 	}()
+	// Closing the log does not close its metadata, which would keep the next
+	// node on this directory, in this process, waiting for the file's lock.
+	meta := &metadb.BoltMetaDB{}
+	log, err := wal.Open(dir.raft(), wal.WithMetaStore(meta), wal.WithLogger(logger.Named("wal")))
+	if err != nil {
+		n.closers = append(n.closers, meta)
+		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
+	}
+	n.logs, n.stable = log, log
+	n.closers = append(n.closers, log, meta)
 	if n.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir.path, snapshotsKept, logger); err != nil {
 		return nil, fmt.Errorf("%w %s: snapshots: %w", ErrDataDir, dir.path, err)
 	}

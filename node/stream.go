@@ -1,19 +1,26 @@
 package node
 
 import (
+	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 )
 
-// streamLayer carries Raft over TCP. Raft's own constructor wants the
-// advertised address resolved at start, when in a container set-up the names of
-// the others, and even one's own, may not resolve yet; this one passes names
-// on, and dials them when they are needed.
+// streamLayer carries Raft over TCP. Raft's own has two habits that this one
+// has not. It wants the advertised address resolved at start, when in a
+// container set-up the names of the others, and even one's own, may not resolve
+// yet; here names are passed on, and dialled when they are needed. And it leaves
+// connections open when it is closed, with a goroutine on each.
 type streamLayer struct {
-	net.Listener
+	listener  net.Listener
 	advertise net.Addr
+
+	mu     sync.Mutex
+	open   map[*streamConn]struct{}
+	closed bool
 }
 
 func newStreamLayer(addr string, advertise net.Addr) (*streamLayer, error) {
@@ -21,12 +28,15 @@ func newStreamLayer(addr string, advertise net.Addr) (*streamLayer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &streamLayer{Listener: l, advertise: advertise}, nil
+	return &streamLayer{listener: l, advertise: advertise, open: make(map[*streamConn]struct{})}, nil
 }
+
+// Accept waits for another node.
+func (s *streamLayer) Accept() (net.Conn, error) { return s.track(s.listener.Accept()) }
 
 // Dial connects to another node.
 func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout("tcp", string(addr), timeout)
+	return s.track(net.DialTimeout("tcp", string(addr), timeout))
 }
 
 // Addr returns the address under which others know this node.
@@ -34,7 +44,49 @@ func (s *streamLayer) Addr() net.Addr {
 	if s.advertise != nil {
 		return s.advertise
 	}
-	return s.Listener.Addr()
+	return s.listener.Addr()
+}
+
+// Close stops listening and closes every connection.
+func (s *streamLayer) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	open := s.open
+	s.open = nil
+	s.mu.Unlock()
+	errs := []error{s.listener.Close()}
+	for c := range open {
+		errs = append(errs, c.Conn.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// track remembers a new connection until it is closed.
+func (s *streamLayer) track(conn net.Conn, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	c := &streamConn{Conn: conn, layer: s}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errors.Join(net.ErrClosed, conn.Close())
+	}
+	s.open[c] = struct{}{}
+	return c, nil
+}
+
+// streamConn is a connection that its layer remembers.
+type streamConn struct {
+	net.Conn
+	layer *streamLayer
+}
+
+func (c *streamConn) Close() error {
+	c.layer.mu.Lock()
+	delete(c.layer.open, c)
+	c.layer.mu.Unlock()
+	return c.Conn.Close()
 }
 
 // nodeAddr is a host:port that is passed on as it is.

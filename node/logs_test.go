@@ -1,0 +1,57 @@
+package node
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestRepeatsAreHeldBack: one line of a kind in a period, with the number of
+// those between; and kinds without end cost neither memory nor a line each.
+func TestRepeatsAreHeldBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&out, nil))
+		lines := func() int { return strings.Count(out.String(), "\n") }
+		r := newRepeats()
+		say := func(level slog.Level, kind string) { r.log(log, level, kind, "text of "+kind) }
+
+		for range 100 {
+			say(slog.LevelWarn, "a")
+			say(slog.LevelError, "b")
+		}
+		if lines() != 2 {
+			t.Fatalf("%d lines, want one for each kind:\n%s", lines(), &out)
+		}
+		time.Sleep(repeatPeriod)
+		say(slog.LevelWarn, "a")
+		if lines() != 3 || !strings.Contains(out.String(), "repeated=99") {
+			t.Fatalf("want a third line with the number of those held back:\n%s", &out)
+		}
+		for range 10 {
+			say(slog.LevelInfo, "news")
+		}
+		if lines() != 13 {
+			t.Fatalf("%d lines; what is no complaint is not held back", lines())
+		}
+
+		before := lines()
+		for i := range 10 * repeatKinds {
+			say(slog.LevelError, fmt.Sprint(i))
+		}
+		if got := lines() - before; got > repeatKinds+1 {
+			t.Fatalf("%d lines for kinds without end, want at most %d", got, repeatKinds+1)
+		}
+		time.Sleep(repeatPeriod)
+		for i := range 10 {
+			say(slog.LevelError, fmt.Sprint("later ", i))
+		}
+		if len(r.kinds) > repeatKinds+1 {
+			t.Fatalf("%d kinds are kept, want at most %d", len(r.kinds), repeatKinds+1)
+		}
+	})
+}
