@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -137,6 +140,14 @@ func request(t *testing.T, conn *natsgo.Conn, subject string, value []byte) *nat
 	return reply
 }
 
+// revisionOf returns the revision in a reply, or the error that it is.
+func revisionOf(reply *natsgo.Msg) (uint64, error) {
+	if code := reply.Header.Get("Nats-Service-Error-Code"); code != "" {
+		return 0, fmt.Errorf("%s: %s", code, reply.Header.Get("Nats-Service-Error"))
+	}
+	return strconv.ParseUint(reply.Header.Get(nats.HeaderRev), 10, 64)
+}
+
 // stream collects what a NATS client receives of events and resets.
 type stream struct {
 	t        *testing.T
@@ -264,4 +275,15 @@ func (s *stream) silentUntilBeacon() {
 	if len(s.events) > 0 {
 		s.t.Fatalf("%+v was published", s.events[0])
 	}
+}
+
+// freeAddress returns a loopback address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

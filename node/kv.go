@@ -79,14 +79,26 @@ func (n *Node) write(ctx context.Context, c fsm.Command, opts []WriteOption) (ui
 	if err := n.checkCommand(c); err != nil {
 		return 0, err
 	}
-	if ctx.Done() == nil {
-		return n.apply(c).Wait()
+	p, err := n.propose(c)
+	if err != nil {
+		return 0, err
 	}
+	if ctx.Done() == nil {
+		defer n.waits.Done()
+		return p.Wait()
+	}
+	// On a goroutine of its own, because a Raft future cannot be given up.
+	done := make(chan outcome, 1)
+	go func() {
+		defer n.waits.Done()
+		revision, err := p.Wait()
+		done <- outcome{revision, err}
+	}()
 	select {
-	case o := <-n.applyInBackground(c):
+	case o := <-done:
 		return o.revision, o.err
 	case <-ctx.Done():
-		return 0, errors.Join(ErrUnknownOutcome, context.Cause(ctx))
+		return 0, fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))
 	}
 }
 
@@ -95,22 +107,17 @@ type outcome struct {
 	err      error
 }
 
-// applyInBackground proposes c at once and waits for it on a goroutine of its
-// own, because a Raft future cannot be given up. Close waits for these.
-func (n *Node) applyInBackground(c fsm.Command) <-chan outcome {
-	done := make(chan outcome, 1)
+// propose hands a command to Raft unless the node closes. The caller waits for
+// it and then calls n.waits.Done; until then Close leaves Raft running, which
+// would not answer any more.
+func (n *Node) propose(c fsm.Command) (pending, error) {
 	n.closeMu.RLock()
 	defer n.closeMu.RUnlock()
 	if n.closing.Load() {
-		done <- outcome{err: ErrClosed}
-		return done
+		return pending{}, ErrClosed
 	}
-	pending := n.apply(c)
-	n.waits.Go(func() {
-		revision, err := pending.Wait()
-		done <- outcome{revision, err}
-	})
-	return done
+	n.waits.Add(1)
+	return n.apply(c), nil
 }
 
 // lead returns the epoch in which this node leads. While there is no leader, or
@@ -131,7 +138,7 @@ func (n *Node) lead(ctx context.Context) (*epoch, error) {
 		case <-changed:
 		case <-time.After(leaderPoll):
 		case <-ctx.Done():
-			return nil, errors.Join(ErrNoLeader, context.Cause(ctx))
+			return nil, fmt.Errorf("%w: %w", ErrNoLeader, context.Cause(ctx))
 		}
 	}
 }

@@ -43,7 +43,7 @@ type Node struct {
 	closed  chan struct{}
 	err     error // of Close, once closed
 
-	waits sync.WaitGroup // writes that are waited for in the background
+	waits sync.WaitGroup // writes under way
 	parts []part         // what Close ends, the last one first
 }
 
@@ -227,6 +227,7 @@ func (n *Node) startConsensus() error {
 	n.spawn("reads", n.reads.run)
 	n.onClose("transfer", n.transferLeadership)
 	n.spawn("leadership", n.followLeadership)
+	n.onClose("writes", func() error { n.waits.Wait(); return nil })
 	return nil
 }
 
@@ -284,7 +285,6 @@ func (n *Node) end() error {
 		}
 	}
 	n.parts = nil
-	n.waits.Wait()
 	return errors.Join(errs...)
 }
 
