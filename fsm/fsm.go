@@ -152,7 +152,8 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 }
 
 // Restore replaces the state by that of a snapshot and publishes a
-// [fanout.Reset] event at its revision. Readers go on with the old state until
+// [fanout.Reset] event at its revision, or, if the state goes back, just above
+// the last one. Readers go on with the old state until
 // the new one is complete. On an error, which wraps [ErrCorruptSnapshot] unless
 // reading itself failed, the old state stays. Raft closes the reader. Only
 // Raft's apply goroutine may call it.
@@ -162,9 +163,17 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 		return err
 	}
 	f.mu.Lock()
+	before := f.store.revision
 	f.store = s
 	f.mu.Unlock()
-	f.ring.Reset(s.revision)
+	reset := s.revision
+	if before >= reset {
+		// An operator went back to an older state. Readers of the ring pass
+		// over what lies below where they are; Raft gives such a restore an
+		// index above all that was.
+		reset = before + 1
+	}
+	f.ring.Reset(reset)
 	f.logger.Info("restored a snapshot", "revision", s.revision, "keys", s.entries.len())
 	return nil
 }

@@ -292,3 +292,27 @@ func FuzzRestore(f *testing.F) {
 		}
 	})
 }
+
+// TestRestoreOfAnOlderStateIsSeen: when an operator goes back, readers that are
+// further than the snapshot hear of it all the same.
+func TestRestoreOfAnOlderStateIsSeen(t *testing.T) {
+	m := newMachine(t, 4)
+	m.init()
+	m.do(put("k", "1"))
+	older := snapshotOf(t, m.FSM)
+	for range 10 {
+		m.do(put("k", "2"))
+	}
+	before := m.Revision()
+	reader := m.ring.Cursor(before) // has seen all of it
+	defer reader.Close()
+	if err := m.Restore(io.NopCloser(bytes.NewReader(older))); err != nil {
+		t.Fatal(err)
+	}
+	m.last++ // Raft gives the restore an index of its own
+	after := m.do(put("k", "3")).Revision
+	events := reader.Poll(make([]*fanout.Event, 0, 8))
+	if len(events) != 2 || events[0].Op != fanout.Reset || events[0].Revision != before+1 || events[1].Revision != after {
+		t.Fatalf("a reader at %d saw %+v; want a reset, and the put at %d", before, events, after)
+	}
+}
