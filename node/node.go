@@ -266,12 +266,13 @@ func (n *Node) startWeb() (err error) {
 // committed, hands leadership over, records how far it announced, and ends its
 // goroutines. It takes a few seconds at most, and may be called more than once.
 func (n *Node) Close() error {
-	if !n.closing.CompareAndSwap(false, true) {
+	n.closeMu.Lock() // writes that came before are in waits after this
+	first := n.closing.CompareAndSwap(false, true)
+	n.closeMu.Unlock()
+	if !first {
 		<-n.closed
 		return n.err
 	}
-	n.closeMu.Lock() // those who came before are in waits now
-	n.closeMu.Unlock()
 	n.err = n.end()
 	close(n.closed)
 	return n.err
