@@ -15,7 +15,7 @@ type buffer struct {
 	staged int // events of a batch that is not complete yet, after those n
 	limit  int // slots, markers included
 
-	gapFrom, gapTo uint64 // open gap, behind everything held; 0 if none
+	gapFrom, gapTo uint64 // open gap, behind everything held; 0 if none, and while a batch is staged
 	lostBatch      uint64 // revision of the batch that was dropped last
 }
 
@@ -58,6 +58,7 @@ func (b *buffer) overflow(e *Event) (dropped int) {
 		}
 		*slot = nil
 	}
+	b.shrink()
 	b.lose(from, e.Revision)
 	if e.inBatch() {
 		b.lostBatch = e.Revision
@@ -90,7 +91,7 @@ func (b *buffer) commit() {
 // open gap ends here: the consumer has caught up with it.
 func (b *buffer) take() *Event {
 	if b.n == 0 {
-		if b.gapTo != 0 && b.staged == 0 {
+		if b.gapTo != 0 {
 			return b.closeGap()
 		}
 		return nil
@@ -98,17 +99,13 @@ func (b *buffer) take() *Event {
 	e := b.ring[b.head]
 	b.ring[b.head] = nil
 	b.n--
-	if b.n+b.staged == 0 {
-		b.head = 0
-		b.ring = b.inline[:]
-	} else {
-		b.head = b.index(1)
-	}
+	b.head = b.index(1)
+	b.shrink()
 	return e
 }
 
 // ready reports whether take would return something.
-func (b *buffer) ready() bool { return b.n > 0 || (b.gapTo != 0 && b.staged == 0) }
+func (b *buffer) ready() bool { return b.n > 0 || b.gapTo != 0 }
 
 // clear forgets everything.
 func (b *buffer) clear() { *b = buffer{limit: b.limit} }
@@ -118,6 +115,13 @@ func (b *buffer) index(i int) int {
 		i -= len(b.ring)
 	}
 	return i
+}
+
+// shrink gives the slots back if nothing is held.
+func (b *buffer) shrink() {
+	if b.n+b.staged == 0 {
+		b.ring, b.head = b.inline[:], 0
+	}
 }
 
 func (b *buffer) append(e *Event) {

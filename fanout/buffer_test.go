@@ -82,7 +82,7 @@ func total(offered map[uint64]int) (n int) {
 }
 
 // checkSlots: the bound holds, and no slot keeps what was taken or dropped.
-func checkSlots(t testing.TB, b *buffer) {
+func checkSlots(t rapid.TB, b *buffer) {
 	t.Helper()
 	held := b.n + b.staged
 	if held > b.limit || len(b.ring) > b.limit {
@@ -103,7 +103,7 @@ func checkSlots(t testing.TB, b *buffer) {
 }
 
 // checkDrained: a watcher with nothing to take costs no memory beside itself.
-func checkDrained(t testing.TB, b *buffer) {
+func checkDrained(t rapid.TB, b *buffer) {
 	t.Helper()
 	if len(b.ring) > 0 && &b.ring[0] != &b.inline[0] || b.inline[0] != nil {
 		t.Fatalf("an empty buffer holds %d slots of its own", len(b.ring))

@@ -3,6 +3,8 @@ package fanout
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 )
@@ -68,6 +70,40 @@ func TestCursorSurvivesSpuriousSignal(t *testing.T) {
 			t.Fatalf("Next gave %v with %d parked", revisions(got), r.parked.Load())
 		}
 	})
+}
+
+// TestParkedIsCounted: while a cursor's flag is up, the writer must find a count
+// that includes it, or another cursor's wake-up takes it from the count and the
+// next one that parks is overlooked. A flag goes up once in a call of wait, so
+// what is seen up twice within one call was up all the time.
+func TestParkedIsCounted(t *testing.T) {
+	r := newTestRing(t, 4)
+	c := r.Cursor(0)
+	defer c.Close()
+	const waits = 500_000
+	var calls atomic.Uint64 // begun and ended: odd while one is under way
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for range waits {
+			c.wake <- struct{}{} // an old signal, so that it does not really wait
+			calls.Add(1)
+			if err := c.wait(context.Background()); err != nil {
+				t.Error(err)
+			}
+			calls.Add(1)
+		}
+	})
+	for call := uint64(0); call < 2*waits; call = calls.Load() {
+		if !c.parked.Load() {
+			continue
+		}
+		count := r.parked.Load()
+		if c.parked.Load() && call == calls.Load() && call%2 == 1 && count != 1 {
+			t.Errorf("a cursor is parked, and %d are counted", count)
+			break
+		}
+	}
+	reader.Wait()
 }
 
 // TestClosedCursorIsForgotten: the writer stops looking for it.

@@ -58,17 +58,12 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.registry.close()
 	defer d.cursor.Close()
 	events := make([]*Event, 0, DefaultBatch)
-	for {
-		var err error
+	for ctx.Err() == nil {
 		if d.walk.active {
 			// Silent watchers are still to be told of a gap: look, do not wait.
 			events = d.cursor.Poll(events[:0])
-			err = context.Cause(ctx)
 		} else {
-			events, err = d.cursor.Next(ctx, events[:0])
-		}
-		if err != nil {
-			return err
+			events, _ = d.cursor.Next(ctx, events[:0])
 		}
 		for _, e := range events {
 			d.deliver(e)
@@ -78,6 +73,10 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		d.flagSlice()
 		d.report.line(d.options.Logger, d.registry)
 	}
+	for d.walk.active {
+		d.flagSlice() // a loss is told before the end
+	}
+	return context.Cause(ctx)
 }
 
 // deliver hands one event to everyone it concerns.
@@ -136,16 +135,12 @@ func (d *Dispatcher) lost(from, to uint64) {
 
 // broadcast hands a control event to every watcher there is. It is rare (a
 // snapshot was installed), and its place in the order matters, so it is done at
-// once.
+// once; and by a copy of the roster, because a walk may meet a watcher twice.
 func (d *Dispatcher) broadcast(e *Event) {
-	buf := make([]*watcher, 0, walkSlice)
-	for end := -1; end != 0; {
-		buf, end = d.registry.roster.slice(end, buf[:0])
-		for _, w := range buf {
-			if hit, dropped := w.offer(e, &d.gaps); hit {
-				d.registry.stats.matched.Add(1)
-				d.registry.stats.dropped.Add(uint64(dropped))
-			}
+	for _, w := range d.registry.roster.all() {
+		if hit, dropped := w.offer(e, &d.gaps); hit {
+			d.registry.stats.matched.Add(1)
+			d.registry.stats.dropped.Add(uint64(dropped))
 		}
 	}
 }

@@ -26,13 +26,12 @@ const (
 // # Why it is not simply a hashmap.Map
 //
 // cornelk/hashmap v1.0.8 keeps all entries in one linked list, sorted by hash,
-// and an index of entry points into it. Reading it is lock-free and correct.
-// Writing it is not, even though the race detector is content, because all of
-// it is atomic: Set beside Del loses keys, its asynchronous grow beside Del
-// brings deleted keys back, GetOrInsert puts an entry in the index that is not
-// in the list, and the first insert into a bucket searches from the list's
-// head. So the map is used as a part here: only NewSized, SetHasher, Set, Get,
-// Del and Range, and only in the way that follows.
+// and an index of entry points into it. Reading it is lock-free. Writing it is
+// wrong in places, and the race detector cannot tell, because all of it is
+// atomic: Set beside Del loses keys, its asynchronous grow beside Del brings
+// deleted keys back, GetOrInsert puts an entry in the index that is not in the
+// list; and the first insert into a bucket searches from the list's head. So
+// only NewSized, SetHasher, Set, Get, Del and Range are used, as follows.
 //
 // # Who writes, who reads
 //
@@ -89,9 +88,9 @@ const (
 // A shard with 2B keys gets a table of 2B buckets before the next insert; a
 // shard with fewer than B/4, an eighth of what the table is made for, one of
 // B/4. The writer builds it under the mutex, from a table that nobody else can
-// change meanwhile, and swaps the pointer. Both leave the new table about one
-// key a bucket, a factor of 2 away from growing and of 4 from shrinking, so the
-// cost of copying is spread over as many updates as there are keys.
+// change meanwhile, and swaps the pointer. The new table has about one key a
+// bucket, a factor of 2 away from growing and of 4 from shrinking, so copying
+// n keys is paid for by at least 3n/4 updates.
 //
 // Nobody writes the old table again. A reader that is still in it took the
 // pointer before the swap, hence the swap lies within its get, and what it
@@ -117,7 +116,7 @@ const (
 // only other updates of that shard wait for it.
 type keyIndex[V any] struct {
 	shards [keyShards]keyShard[V]
-	hash   func(key string) uintptr // made with tableHash
+	hash   func(key string) uintptr // top bit 0, low bit 1: see tableHash
 }
 
 // keyShard is padded so that writers of one do not slow readers of the next.
@@ -246,6 +245,6 @@ func newKeyTable[V any](buckets uintptr, hash func(string) uintptr) *hashmap.Map
 		sentinel = (b - 1) << shift
 		table.Set("", nil)
 	}
-	table.SetHasher(hash) // readers must find this one: before the table is published
+	table.SetHasher(hash) // a plain store: before the table is published
 	return table
 }

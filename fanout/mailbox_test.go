@@ -1,6 +1,6 @@
 package fanout
 
-import "testing"
+import "pgregory.net/rapid"
 
 // mailbox says what a watcher's bounded buffer must hand out, from the promises
 // alone: what fits is kept, with a slot for each marker; the events of one
@@ -105,7 +105,7 @@ type ledger struct {
 	ranges   [][2]uint64
 }
 
-func (l *ledger) add(t testing.TB, e *Event) {
+func (l *ledger) add(t rapid.TB, e *Event) {
 	t.Helper()
 	from := e.Revision
 	if e.Op == Lagged {

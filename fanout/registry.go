@@ -188,14 +188,7 @@ func (r *Registry) close() {
 	r.closeMu.Lock()
 	r.closed = true
 	r.closeMu.Unlock()
-	buf := make([]*watcher, 0, walkSlice)
-	for {
-		buf, _ = r.roster.slice(-1, buf[:0])
-		if len(buf) == 0 {
-			return
-		}
-		for _, w := range buf {
-			w.end(ErrClosed, true)
-		}
+	for _, w := range r.roster.all() {
+		w.end(ErrClosed, true)
 	}
 }

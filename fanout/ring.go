@@ -125,9 +125,8 @@ func NewRing(o RingOptions) (*Ring, error) {
 }
 
 // Push stages e; readers see it after the next [Ring.Flush]. Only the producer
-// goroutine may call it, with revisions that never go down, the events of a
-// batch one after another, and each event once. It never blocks and does not
-// allocate.
+// goroutine may call it, with revisions that grow, the events of a batch one
+// after another, and each event once. It never blocks and does not allocate.
 //
 // A batch of more events than the ring has slots cannot be kept; readers get a
 // [Lagged] event for its revision instead.
@@ -194,7 +193,8 @@ func (r *Ring) Flush() {
 
 // Reset empties the ring, because the state was replaced as a whole by one that
 // stands at revision, and publishes a [Reset] event in place of what was
-// there. Only the producer goroutine may call it.
+// there. Only the producer goroutine may call it, with a revision above those
+// that were pushed: readers that are further would not see it.
 func (r *Ring) Reset(revision uint64) {
 	if n := r.next - r.first; n > 0 {
 		r.drop(n)

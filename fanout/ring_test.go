@@ -4,10 +4,12 @@ import (
 	"errors"
 	"slices"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // newTestRing returns a ring of the given number of slots.
-func newTestRing(t testing.TB, slots int) *Ring {
+func newTestRing(t rapid.TB, slots int) *Ring {
 	t.Helper()
 	r, err := NewRing(RingOptions{Slots: slots})
 	if err != nil {
@@ -269,7 +271,7 @@ func TestRingWriterAllocatesNothing(t *testing.T) {
 	}
 }
 
-func wantEvents(t testing.TB, got []*Event, want ...int) {
+func wantEvents(t rapid.TB, got []*Event, want ...int) {
 	t.Helper()
 	if got := revisions(got); !slices.Equal(got, append([]int{}, want...)) {
 		t.Fatalf("got %v, want %v", got, want)

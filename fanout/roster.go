@@ -1,12 +1,15 @@
 package fanout
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // roster lists every watcher, so that the dispatcher can walk them in slices
 // while others come and go. A watcher knows its own slot; removal moves the
 // last one there. A walk goes from the end to the start: what is moved comes
-// from the part that was walked already, so nobody is missed, and who joins
-// behind the walk knows the newest epoch anyway.
+// from the part that was walked already, so nobody is missed (some may be met
+// twice), and who joins behind the walk knows the newest epoch anyway.
 type roster struct {
 	mu   sync.Mutex
 	list []*watcher
@@ -44,4 +47,11 @@ func (r *roster) slice(end int, buf []*watcher) ([]*watcher, int) {
 	}
 	start := max(0, end-cap(buf))
 	return append(buf, r.list[start:end]...), start
+}
+
+// all returns a copy of the list.
+func (r *roster) all() []*watcher {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.list)
 }

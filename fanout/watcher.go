@@ -47,7 +47,6 @@ type watcher struct {
 	wake       chan struct{} // made when a consumer first waits; one slot, never closed
 	err        error         // why it ended; nil while it is live
 	registered bool          // whoever ends it takes it out of the registry
-	drained    bool          // ended by the dispatcher: what is buffered may still be taken
 }
 
 // Next waits for the next event. Its error is [ErrClosed] or the cause of the
@@ -136,10 +135,7 @@ func (w *Watcher) Stop() {
 // ended, or, if wanted, the channel to wait on.
 func (w *watcher) take(wait bool) (e *Event, wake chan struct{}, err error) {
 	w.mu.Lock()
-	if w.err == nil || w.drained {
-		e = w.buf.take()
-	}
-	if e == nil {
+	if e = w.buf.take(); e == nil {
 		err = w.err
 		if err == nil && wait {
 			w.makeWake()
@@ -215,27 +211,27 @@ func (w *watcher) catchUp(gaps *gapLog) bool {
 	if w.epoch == gaps.epoch {
 		return false
 	}
-	from, to := gaps.since(w.epoch)
+	from, to := gaps.since(w.epoch, w.start)
 	w.epoch = gaps.epoch
-	if to <= w.start {
+	if to == 0 {
 		return false
 	}
-	w.buf.lose(max(from, w.start+1), to)
+	w.buf.lose(from, to)
 	return true
 }
 
 // end makes the watcher end with err, once. With drain, what is buffered may
-// still be taken first.
+// still be taken first, until it is ended again without.
 func (w *watcher) end(err error, drain bool) {
 	w.mu.Lock()
+	if !drain {
+		w.buf.clear()
+	}
 	if w.err != nil {
 		w.mu.Unlock()
 		return
 	}
-	w.err, w.drained = err, drain
-	if !drain {
-		w.buf.clear()
-	}
+	w.err = err
 	wake, registered := w.wake, w.registered
 	w.mu.Unlock()
 	if registered {

@@ -14,8 +14,9 @@ type Range struct {
 }
 
 // Beacon is what the leader says on _watch.beacon, once a second and every
-// 4,096 events: JSON. It travels on the publisher's connection behind the
-// events that it covers.
+// 4,096 events: JSON. The broker has the events that it covers before it comes.
+// One that was on its way when the publisher lost its connection may come behind
+// later ones.
 type Beacon struct {
 	Cluster   string `json:"cluster"`         // id of the cluster
 	Term      uint64 `json:"term"`            // of the leader; ignore lower ones than seen
@@ -47,6 +48,9 @@ func DecodeReset(m *nats.Msg) (Reset, error) {
 	var r Reset
 	if err := json.Unmarshal(m.Data, &r); err != nil {
 		return Reset{}, fmt.Errorf("nats: message on %q is no reset: %w", m.Subject, err)
+	}
+	if r.From == 0 || r.From > r.To {
+		return Reset{}, fmt.Errorf("nats: message on %q is no reset: its range is %d..%d", m.Subject, r.From, r.To)
 	}
 	return r, nil
 }

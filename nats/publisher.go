@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,12 +54,15 @@ type PublisherOptions struct {
 
 // PublisherConn returns the options that a publisher's connection needs:
 // reconnect for ever; refuse to publish while disconnected, since what a client
-// library buffers then would be sent out of turn; and give up a broker that
-// does not take bytes or answer pings, in seconds.
+// library buffers then would be sent out of turn; give up a broker that does not
+// take bytes or answer pings, in seconds; and never go on behind a write that
+// failed. For a broker in the same process, add [InProcess].
 func PublisherConn() []nats.Option {
 	return []nats.Option{
+		nats.SetCustomDialer(wholeDialer{&net.Dialer{Timeout: nats.DefaultTimeout}}),
 		nats.ReconnectBufSize(-1),
 		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // credentials may be mended
 		nats.ReconnectWait(retryPause),
 		nats.FlusherTimeout(5 * time.Second),
 		nats.PingInterval(5 * time.Second),
@@ -80,9 +84,17 @@ type Publisher struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when confirmed grows
 
-	seq, resets atomic.Uint64
-	lastReset   atomic.Pointer[Range]
+	seq         atomic.Uint64
+	resets      atomic.Pointer[resets]
 	events      atomic.Uint64
+	interrupted atomic.Bool // and nothing was confirmed since
+}
+
+// resets is what was announced so far. A beacon takes it as a whole, so that the
+// range is the one that the count ends with.
+type resets struct {
+	count uint64
+	last  *Range
 }
 
 // NewPublisher checks the options. The error wraps [fanout.ErrBadOption].
@@ -100,6 +112,7 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Publisher{o: o, lost: o.Lost, changed: make(chan struct{})}
+	p.resets.Store(new(resets))
 	start := o.After
 	if o.Lost != nil {
 		start = o.Lost.From - 1
@@ -133,28 +146,32 @@ func (p *Publisher) WaitConfirmed(ctx context.Context, revision uint64) error {
 	}
 }
 
-// Run publishes until ctx ends, and returns its cause. It starts goroutines
-// and waits for them. Call it once.
+// Run publishes until ctx ends, and returns its cause; or until the connection
+// is closed for good, and returns an error that wraps [nats.ErrConnectionClosed].
+// It starts goroutines and waits for them. Call it once.
 func (p *Publisher) Run(ctx context.Context) error {
 	status := p.o.Conn.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.CLOSED)
 	defer p.o.Conn.RemoveStatusListener(status)
-	interrupted := false
 	for {
+		// A broker that refuses every session is not asked more often.
+		next := status
 		if p.o.Conn.IsConnected() {
-			if interrupted {
-				p.o.Logger.Info("publishing goes on", "after", p.Confirmed())
-			}
 			err := p.session(ctx, status)
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			p.o.Logger.Warn("publishing is interrupted", "error", err, "confirmed", p.Confirmed())
-			interrupted = true
+			if !p.interrupted.Swap(true) {
+				p.o.Logger.Warn("publishing is interrupted", "error", err, "confirmed", p.Confirmed())
+			}
+			next = nil
+		}
+		if p.o.Conn.IsClosed() {
+			return fmt.Errorf("nats: nothing is published any more: %w", errors.Join(nats.ErrConnectionClosed, p.o.Conn.LastError()))
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-status:
+		case <-next:
 		case <-time.After(retryPause):
 		}
 	}
@@ -174,8 +191,8 @@ func (p *Publisher) session(ctx context.Context, status <-chan nats.Status) erro
 	}
 	for ctx.Err() == nil {
 		select {
-		case got := <-status:
-			if got != nats.CONNECTED {
+		case <-status: // maybe of an earlier session
+			if !s.alive() {
 				end(errDisconnected)
 			}
 		case <-ctx.Done():
@@ -191,6 +208,12 @@ type session struct {
 	connection uint64        // count of reconnects: tells one connection from another
 	dirty      chan struct{} // something was published since the last ping
 	beacons    chan struct{} // many events were published since the last beacon
+}
+
+// alive reports whether the connection is the one on which the session began.
+func (s *session) alive() bool {
+	conn := s.p.o.Conn
+	return conn.IsConnected() && conn.Stats().Reconnects == s.connection
 }
 
 // stream publishes events as they come.
@@ -252,13 +275,14 @@ func (s *session) publish(e *fanout.Event) error {
 
 func (s *session) reset(lost Range) error {
 	p := s.p
-	p.resets.Add(1)
-	p.lastReset.Store(&lost)
+	p.resets.Store(&resets{count: p.resets.Load().count + 1, last: &lost})
 	p.o.Logger.Warn("events may not have been published", "from", lost.From, "to", lost.To)
 	return p.publishJSON(p.o.Subjects.Reset(), Reset{Cluster: p.o.Cluster, Term: p.o.Term, Range: lost})
 }
 
-// confirm pings behind what was published and records what the pong proves.
+// confirm pings behind what was published and records what the pong proves. A
+// connection on which that fails is given up, with all that is still on its way:
+// behind it, a next session might wait for its own answers for ever.
 func (s *session) confirm(ctx context.Context) error {
 	p := s.p
 	for {
@@ -268,20 +292,43 @@ func (s *session) confirm(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		revision := p.published.Load()
-		flush, cancel := context.WithTimeout(ctx, confirmTimeout)
-		err := p.o.Conn.FlushWithContext(flush)
-		cancel()
-		if err != nil {
-			return fmt.Errorf("nats: the broker does not answer: %w", err)
-		}
-		if p.o.Conn.Stats().Reconnects != s.connection {
-			return errDisconnected
+		if err := s.prove(ctx); err != nil {
+			if ctx.Err() == nil && s.alive() {
+				p.o.Conn.ForceReconnect() // its only error is that the connection is closed
+			}
+			return err
 		}
 		p.confirm(revision)
 	}
 }
 
+// prove returns nil if the broker has processed what was handed to the
+// connection before.
+func (s *session) prove(ctx context.Context) error {
+	conn := s.p.o.Conn
+	flush, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	if err := conn.FlushWithContext(flush); err != nil {
+		return fmt.Errorf("nats: the broker does not answer: %w", err)
+	}
+	if !s.alive() {
+		return errDisconnected
+	}
+	// A broker that refuses a message, for want of permission say, answers
+	// pings all the same, but it complains first.
+	if err := conn.LastError(); err != nil {
+		return fmt.Errorf("nats: the broker refuses what is published: %w", err)
+	}
+	return nil
+}
+
 func (p *Publisher) confirm(revision uint64) {
+	if p.interrupted.Swap(false) {
+		p.o.Logger.Info("publishing goes on", "confirmed", revision)
+	}
+	if revision == p.confirmed.Load() {
+		return // only a sign of life
+	}
 	p.lost = nil
 	p.confirmed.Store(revision)
 	p.mu.Lock()
@@ -293,24 +340,19 @@ func (p *Publisher) confirm(revision uint64) {
 	}
 }
 
-// beacon publishes beacons. What it reads as published was handed to the
-// connection before, and so goes out before.
+// beacon publishes beacons. They speak of what is confirmed: what was merely
+// handed to the connection may be lost with it, while the beacon already goes
+// out on the next one. Each asks for an answer, so that a broker that is gone is
+// noticed while nothing happens.
 func (s *session) beacon(ctx context.Context) error {
 	p := s.p
 	tick := time.NewTicker(BeaconPeriod)
 	defer tick.Stop()
 	for {
-		err := p.publishJSON(p.o.Subjects.Beacon(), Beacon{
-			Cluster:   p.o.Cluster,
-			Term:      p.o.Term,
-			Seq:       p.seq.Add(1),
-			Published: p.published.Load(),
-			Resets:    p.resets.Load(),
-			Reset:     p.lastReset.Load(),
-		})
-		if err != nil {
+		if err := p.publishBeacon(); err != nil {
 			return err
 		}
+		poke(s.dirty)
 		select {
 		case <-tick.C:
 		case <-s.beacons:
@@ -318,6 +360,26 @@ func (s *session) beacon(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+func (p *Publisher) publishBeacon() error {
+	beacon := Beacon{Cluster: p.o.Cluster, Term: p.o.Term, Seq: p.seq.Add(1), Published: p.confirmed.Load()}
+	resets := p.resets.Load() // after what they may be the excuse for
+	beacon.Resets, beacon.Reset = resets.count, resets.last
+	return p.publishJSON(p.o.Subjects.Beacon(), beacon)
+}
+
+// Drain waits until everything up to revision is confirmed and says so in a
+// last beacon, so that the next leader need not publish it again. Call it while
+// Run still runs, with a deadline. The error is that of ctx, or the connection's.
+func (p *Publisher) Drain(ctx context.Context, revision uint64) error {
+	if err := p.WaitConfirmed(ctx, revision); err != nil {
+		return err
+	}
+	if err := p.publishBeacon(); err != nil {
+		return fmt.Errorf("nats: last beacon: %w", err)
+	}
+	return p.o.Conn.FlushWithContext(ctx)
 }
 
 func (p *Publisher) publishJSON(subject string, v any) error {

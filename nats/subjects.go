@@ -13,8 +13,13 @@ const (
 	DefaultKVRoot    = "kv"
 )
 
-// Subjects knows where things are on the wire. The zero value uses the default
-// roots.
+// maxRootBytes leaves room for the longest key, escaped, and a reply subject in
+// the control line of a stock NATS server (4,096 bytes). One that is longer makes
+// the server cut the connection.
+const maxRootBytes = 128
+
+// Subjects knows where things are on the wire. The zero value stands for the
+// default roots; they are there after [Subjects.Check].
 type Subjects struct {
 	// Watch is the root of event subjects, one token or more. Default "watch".
 	// What nodes tell each other and clients about the stream itself is under
@@ -25,8 +30,8 @@ type Subjects struct {
 }
 
 // Check fills in the defaults and returns an error wrapping
-// [fanout.ErrBadOption] if a root is no literal subject, or one contains the
-// other.
+// [fanout.ErrBadOption] if a root is no literal subject, is too long or reserved,
+// or if one contains the other.
 func (s *Subjects) Check() error {
 	if s.Watch == "" {
 		s.Watch = DefaultWatchRoot
@@ -38,6 +43,15 @@ func (s *Subjects) Check() error {
 		if _, err := fanout.ParseSubjectForm(root); err != nil || strings.HasPrefix(root, "$") || strings.HasPrefix(root, "_") {
 			return fmt.Errorf("%w: subject root %q; give tokens of letters and digits separated by dots, such as %q", fanout.ErrBadOption, root, DefaultWatchRoot)
 		}
+	}
+	for _, root := range []string{s.Watch, s.KV} {
+		if len(root) > maxRootBytes {
+			return fmt.Errorf("%w: a subject root has %d bytes; the limit is %d", fanout.ErrBadOption, len(root), maxRootBytes)
+		}
+	}
+	if under(s.Watch, "INBOX") {
+		// Only nodes may publish under "_INBOX" then, and no reply arrives.
+		return fmt.Errorf("%w: subject root %q; it is reserved, choose another", fanout.ErrBadOption, s.Watch)
 	}
 	if under(s.Watch, s.KV) || under(s.KV, s.Watch) {
 		return fmt.Errorf("%w: subject roots %q and %q; neither may contain the other", fanout.ErrBadOption, s.Watch, s.KV)

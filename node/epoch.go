@@ -164,7 +164,7 @@ func (e *epoch) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	target := e.node.ring.Revision()
-	if err := e.publisher.WaitConfirmed(ctx, target); err != nil {
+	if err := e.publisher.Drain(ctx, target); err != nil {
 		e.node.log.Warn("stopped before everything was published; the rest goes out at the next start",
 			"confirmed", e.publisher.Confirmed(), "revision", target)
 	}

@@ -212,8 +212,8 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 		n.log.Warn("beacon", "error", err)
 		return
 	}
-	if cluster, ok := n.machine.Cluster(); !ok || cluster.ID != b.Cluster {
-		return // not up to date yet, or of another cluster on the same brokers
+	if cluster, ok := n.machine.Cluster(); ok && cluster.ID != b.Cluster {
+		return // of another cluster on the same brokers
 	}
 	n.announced.note(announcement{Cluster: b.Cluster, Term: b.Term, Revision: b.Published})
 }

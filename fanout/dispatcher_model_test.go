@@ -1,0 +1,174 @@
+package fanout
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"pgregory.net/rapid"
+)
+
+// subscriber is a watcher beside what must come out of it.
+type subscriber struct {
+	watcher *Watcher
+	want    mailbox
+	got     ledger
+	match   func(key string) bool
+	stopped bool
+	matched int
+	dropped int
+}
+
+// offer is what the dispatcher does with one event, written down plainly.
+func (s *subscriber) offer(e *Event) {
+	switch {
+	case s.stopped || e.Revision <= s.watcher.Start():
+	case e.Op == Lagged:
+		s.want.lose(max(e.PrevRevision, s.watcher.Start()+1), e.Revision)
+	case e.Op == Reset || s.match(e.Key):
+		s.matched++
+		s.dropped += s.want.put(e)
+	}
+	if e.Batch+1 >= e.BatchSize {
+		s.want.commit()
+	}
+}
+
+// take compares what the consumer gets with what it must get.
+func (s *subscriber) take(t *rapid.T) bool {
+	got, _ := s.watcher.TryNext()
+	if want := s.want.take(); !same(got, want) {
+		t.Fatalf("the watcher of %q gave %+v, want %+v", s.watcher.inner.filter, got, want)
+	}
+	if got == nil {
+		return false
+	}
+	if got.Revision <= s.watcher.Start() {
+		t.Fatalf("received revision %d, the start was %d", got.Revision, s.watcher.Start())
+	}
+	s.got.add(t, got)
+	return true
+}
+
+// books checks the watcher's own count of what it lost.
+func (s *subscriber) books(t *rapid.T) {
+	if s.watcher.Dropped() != uint64(s.dropped) {
+		t.Fatalf("Dropped is %d, want %d", s.watcher.Dropped(), s.dropped)
+	}
+	if !s.stopped && s.matched != s.got.received+s.dropped {
+		t.Fatalf("%d events matched, %d were received and %d dropped", s.matched, s.got.received, s.dropped)
+	}
+}
+
+var modelKeys = []string{"a", "a.b", "a.c", "a.b.c", "b.c", "a..b", "a b", "*", "é", "."}
+
+// subscribe registers a watcher of a key or a pattern, with any buffer.
+func subscribe(t *rapid.T, r *Registry) *subscriber {
+	s := &subscriber{want: mailbox{limit: rapid.IntRange(1, 6).Draw(t, "buffer")}}
+	key := rapid.SampledFrom(modelKeys).Draw(t, "key")
+	var err error
+	if rapid.Bool().Draw(t, "exact") {
+		s.watcher, err = r.WatchKey(t.Context(), key, WithBuffer(s.want.limit))
+		s.match = func(k string) bool { return k == key }
+	} else {
+		pattern := widen(t, key)
+		s.watcher, err = r.Watch(t.Context(), pattern, WithBuffer(s.want.limit))
+		s.match = func(k string) bool { return matches(pattern, k) }
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestDispatcherModel drives the real thing with everything that may happen to
+// it and predicts, event by event, what each consumer receives.
+func TestDispatcherModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, testDispatcherModel) })
+}
+
+func testDispatcherModel(t *rapid.T) {
+	const slots = 8
+	h := newHarness(t, slots, RegistryOptions{}).run(t)
+	ring := &ringModel{slots: slots, maxBytes: DefaultMaxBytes}
+	var subscribers []*subscriber
+	var delivered, lostRevisions, gaps, events uint64
+
+	// settle publishes what was staged and applies to the model what the
+	// dispatcher reads of it.
+	settle := func() {
+		ring.published = len(ring.groups)
+		var read []*Event
+		read, delivered = ring.poll(delivered, 1000)
+		for _, e := range read {
+			events++
+			if e.Op == Lagged {
+				gaps++
+				lostRevisions += e.Revision - e.PrevRevision + 1
+			}
+			for _, s := range subscribers {
+				s.offer(e)
+			}
+		}
+		synctest.Wait()
+	}
+	live := func(t *rapid.T) *subscriber {
+		if len(subscribers) == 0 {
+			t.Skip("nobody watches")
+		}
+		return rapid.SampledFrom(subscribers).Draw(t, "subscriber")
+	}
+	t.Repeat(map[string]func(*rapid.T){
+		"watch": func(t *rapid.T) {
+			s := subscribe(t, h.registry)
+			if s.watcher.Start() != h.ring.Revision() {
+				t.Fatalf("the watch starts at %d, the ring stands at %d", s.watcher.Start(), h.ring.Revision())
+			}
+			subscribers = append(subscribers, s)
+		},
+		"stop": func(t *rapid.T) {
+			s := live(t)
+			s.watcher.Stop()
+			s.stopped, s.want = true, mailbox{}
+		},
+		"burst": func(t *rapid.T) {
+			for range rapid.IntRange(1, 12).Draw(t, "revisions") {
+				h.revision += rapid.Uint64Range(1, 3).Draw(t, "step")
+				keys := rapid.SliceOfNDistinct(rapid.SampledFrom(modelKeys), 1, len(modelKeys), rapid.ID).Draw(t, "keys")
+				group := batchOf(h.revision, keys...)
+				ring.add(group...)
+				for _, e := range group {
+					h.ring.Push(e)
+				}
+			}
+			h.ring.Flush()
+			settle()
+		},
+		"reset": func(*rapid.T) {
+			h.revision++
+			ring.floor = len(ring.groups)
+			ring.add(&Event{Op: Reset, Revision: h.revision})
+			h.ring.Reset(h.revision)
+			settle()
+		},
+		"take": func(t *rapid.T) {
+			s := live(t)
+			for range rapid.IntRange(1, 4).Draw(t, "count") {
+				s.take(t)
+			}
+		},
+	})
+	var matched, dropped uint64
+	for _, s := range subscribers {
+		for s.take(t) {
+		}
+		s.books(t)
+		matched += uint64(s.matched)
+		dropped += uint64(s.dropped)
+		s.watcher.Stop()
+	}
+	h.wantLen(t, 0)
+	want := Stats{Events: events, Matched: matched, Dropped: dropped, Gaps: gaps, Lost: lostRevisions}
+	if stats := h.registry.Stats(); stats != want {
+		t.Fatalf("Stats are %+v, want %+v", stats, want)
+	}
+}

@@ -1,0 +1,176 @@
+package fanout
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestStuckWatcher: one that does not receive costs the others nothing, and
+// learns exactly what it missed, at once when it comes back.
+func TestStuckWatcher(t *testing.T) {
+	bubble(t, 64, func(t *testing.T, h *harness) {
+		stuck, healthy := h.watchKey(t, "a", WithBuffer(3)), h.watchKey(t, "a", WithBuffer(3))
+		for revision := 1; revision <= 1000; revision++ {
+			h.put("a")
+			wantDrain(t, healthy, revision)
+		}
+		wantDrain(t, stuck, 1, 2, 3, -4, -1000)
+		h.put("a")
+		wantDrain(t, stuck, 1001)
+		if stuck.Dropped() != 997 || healthy.Dropped() != 0 {
+			t.Fatalf("dropped %d and %d, want 997 and none", stuck.Dropped(), healthy.Dropped())
+		}
+	})
+}
+
+// TestMarkerInPlace: with room again the marker comes ahead of the next event.
+func TestMarkerInPlace(t *testing.T) {
+	bubble(t, 64, func(t *testing.T, h *harness) {
+		w := h.watchKey(t, "a", WithBuffer(3))
+		h.put("a", "b", "a", "a", "a", "a") // 5 and 6 are lost
+		synctest.Wait()
+		for _, want := range []uint64{1, 3} {
+			if e, _ := w.TryNext(); e.Revision != want {
+				t.Fatalf("got revision %d, want %d", e.Revision, want)
+			}
+		}
+		h.put("b", "a")
+		wantDrain(t, w, 4, -5, -6, 8)
+	})
+}
+
+// TestOneLossCoversBoth: what the dispatcher lost and what did not fit become
+// one marker if nothing lies between.
+func TestOneLossCoversBoth(t *testing.T) {
+	bubble(t, 4, func(t *testing.T, h *harness) {
+		w := h.watchKey(t, "a", WithBuffer(2))
+		h.put("a", "a", "a") // 3 does not fit
+		synctest.Wait()
+		h.put("a", "a", "a", "a", "a", "a") // 4 and 5 fall off the ring
+		wantDrain(t, w, 1, 2, -3, -9)
+		if w.Dropped() != 5 {
+			t.Fatalf("dropped %d, want 3 and 6 to 9", w.Dropped())
+		}
+	})
+}
+
+// TestResetInOrder: everybody gets it, whatever they watch, between what came
+// before and what comes after.
+func TestResetInOrder(t *testing.T) {
+	bubble(t, 64, func(t *testing.T, h *harness) {
+		watchers := []*Watcher{h.watchKey(t, "a"), h.watch(t, "*"), h.watch(t, ">")}
+		silent := h.watchKey(t, "b")
+		h.put("a")
+		synctest.Wait()
+		h.push("a") // the new state stands above it
+		h.revision = 10
+		h.ring.Reset(10)
+		late := h.watchKey(t, "a")
+		h.put("a")
+		for _, w := range watchers {
+			synctest.Wait()
+			got := drain(w)
+			wantEvents(t, got, 1, 10, 11)
+			if got[1].Op != Reset {
+				t.Fatalf("revision 10 is a %v, want a reset", got[1].Op)
+			}
+		}
+		wantDrain(t, silent, 10)
+		wantDrain(t, late, 11)
+	})
+}
+
+// TestOversizedBatch: its keys are not known any more, so everyone is told.
+func TestOversizedBatch(t *testing.T) {
+	bubble(t, 2, func(t *testing.T, h *harness) {
+		a, z := h.watchKey(t, "a"), h.watchKey(t, "z")
+		h.put("a")
+		synctest.Wait()
+		h.putBatch("a", "b", "c")
+		wantDrain(t, a, 1, -2, -2)
+		wantDrain(t, z, -2, -2)
+		h.put("a", "z")
+		wantDrain(t, a, 3)
+		wantDrain(t, z, 4)
+	})
+}
+
+// TestDispatcherParks: an idle one uses no processor time, which here shows in
+// that the bubble comes to rest, and Flush finds it.
+func TestDispatcherParks(t *testing.T) {
+	bubble(t, 64, func(t *testing.T, h *harness) {
+		for range 3 {
+			synctest.Wait()
+			if n := h.ring.parked.Load(); n != 1 {
+				t.Fatalf("%d readers are parked, want the dispatcher", n)
+			}
+			h.put("a")
+		}
+	})
+}
+
+func TestDispatcherOptions(t *testing.T) {
+	ring, registry := newTestRing(t, 4), newTestRegistry(t, RegistryOptions{})
+	if _, err := NewDispatcher(nil, registry, DispatcherOptions{}); !errors.Is(err, ErrBadOption) {
+		t.Errorf("without a ring: %v, want ErrBadOption", err)
+	}
+	if _, err := NewDispatcher(ring, nil, DispatcherOptions{}); !errors.Is(err, ErrBadOption) {
+		t.Errorf("without a registry: %v, want ErrBadOption", err)
+	}
+	if _, err := NewDispatcher(ring, registry, DispatcherOptions{Spin: MaxSpin + 1}); !errors.Is(err, ErrBadOption) {
+		t.Errorf("with too long a spin: %v, want ErrBadOption", err)
+	}
+	d, err := NewDispatcher(ring, registry, DispatcherOptions{})
+	if err != nil || d.cursor.spin != DefaultSpin {
+		t.Errorf("with defaults: %v, spin %v", err, d.cursor.spin)
+	}
+	if _, err := NewDispatcher(ring, registry, DispatcherOptions{}); !errors.Is(err, ErrBadOption) {
+		t.Errorf("a second one for the registry: %v, want ErrBadOption", err)
+	}
+}
+
+// TestLossReport: one line a period, with what was lost since the last one.
+func TestLossReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		h := &harness{ring: newTestRing(t, 4), registry: newTestRegistry(t, RegistryOptions{})}
+		h.join(t, DispatcherOptions{Spin: -1, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+		h.run(t)
+		w := h.watchKey(t, "a", WithBuffer(1))
+		lines := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			got := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+			if out.Len() == 0 {
+				got = nil
+			}
+			if len(got) != len(want) {
+				t.Fatalf("logged %q, want %d lines", got, len(want))
+			}
+			for i := range want {
+				if !strings.Contains(got[i], want[i]) {
+					t.Fatalf("logged %q, want %q in it", got[i], want[i])
+				}
+			}
+			out.Reset()
+		}
+		h.put("a")
+		lines()
+		h.put("a", "a")
+		lines("dropped=2 gap_revisions=0 watchers=1")
+		h.put("a", "a")
+		lines()
+		<-time.After(reportPeriod)
+		h.put("b", "b", "b", "b", "b", "b", "b")
+		lines("dropped=2 gap_revisions=3 watchers=1")
+		<-time.After(reportPeriod)
+		h.put("b")
+		lines()
+		wantDrain(t, w, 1, -2, -8)
+	})
+}

@@ -1,0 +1,119 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// stuckConn is a TCP connection whose next write can be made to find the socket
+// full until its deadline: it fails with nothing written, and the connection
+// lives on.
+type stuckConn struct {
+	net.Conn
+
+	mu       sync.Mutex
+	stick    bool
+	stuck    chan struct{} // gets one value for each write that failed
+	deadline time.Time
+}
+
+func (c *stuckConn) SetWriteDeadline(at time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadline = at
+	return c.Conn.SetWriteDeadline(at)
+}
+
+func (c *stuckConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	stick, deadline := c.stick, c.deadline
+	c.stick = false
+	c.mu.Unlock()
+	if !stick {
+		return c.Conn.Write(p)
+	}
+	full := time.NewTimer(time.Until(deadline))
+	<-full.C
+	c.stuck <- struct{}{}
+	return 0, os.ErrDeadlineExceeded
+}
+
+func (c *stuckConn) stickNext() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stick = true
+}
+
+// stuckDialer makes such connections and remembers the newest.
+type stuckDialer struct {
+	mu     sync.Mutex
+	newest *stuckConn
+}
+
+func (d *stuckDialer) Dial(network, address string) (net.Conn, error) {
+	conn, err := net.Dial(network, address)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.newest = &stuckConn{Conn: conn, stuck: make(chan struct{}, 1)}
+	return d.newest, nil
+}
+
+func (d *stuckDialer) conn() *stuckConn {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.newest
+}
+
+// A write that fails with nothing written leaves a connection that works, and a
+// client library that has dropped its buffer: with events in it, with the ping
+// behind them, or both. Neither a later ping of ours nor a pong for one of the
+// library's own may be taken as proof for them.
+func TestPublisherDroppedWrites(t *testing.T) {
+	const faults = 40
+	d := &stuckDialer{}
+	b := newBridge(t, bridgeOptions{conn: []nats.Option{
+		nats.SetCustomDialer(wholeDialer{d}),
+		nats.FlusherTimeout(20 * time.Millisecond),
+		nats.PingInterval(time.Millisecond), // the library's own pings follow at once
+		nats.MaxPingsOutstanding(1 << 30),
+	}}).run()
+	for i := range faults {
+		c := d.conn()
+		c.stickNext()
+		b.push(1 + i%3*200)
+		select {
+		case <-c.stuck:
+		case <-b.ctx.Done():
+			t.Fatalf("no write came: %v", context.Cause(b.ctx))
+		}
+		b.push(1)
+		b.waitConfirmed(b.revision)
+		b.heard.settle(b.ctx)
+		if b.heard.through != b.revision {
+			t.Fatalf("fault %d: %d is confirmed, but the changes behind %d are missing", i, b.revision, b.heard.through)
+		}
+	}
+}
+
+// A connection that was closed for good never comes back; that must not look
+// like one that does.
+func TestPublisherEndsWithItsConnection(t *testing.T) {
+	b := newBridge(t, bridgeOptions{}).run()
+	b.push(10)
+	b.waitConfirmed(10)
+	b.conn.Close()
+	receive(t, b.ctx, "Run returns when its connection is closed", b.ended)
+	if !errors.Is(b.err, nats.ErrConnectionClosed) {
+		t.Errorf("Run returned %v, want ErrConnectionClosed", b.err)
+	}
+}
