@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -199,12 +200,13 @@ func brokerUsers(s nats.Subjects, public map[string]string) []*server.NkeyUser {
 
 // connect returns a connection for one of the node's users.
 func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.Option) (*natsgo.Conn, error) {
+	complaints := newRepeats() // anybody can provoke one by a request
 	options = append([]natsgo.Option{
 		natsgo.Name(name),
 		natsgo.MaxReconnects(-1),
 		natsgo.SkipSubjectValidation(), // what is published is made by the codec
 		natsgo.ErrorHandler(func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) {
-			log.Warn("broker connection", "connection", name, "error", err)
+			complaints.log(log, slog.LevelWarn, name, "broker connection", "connection", name, "error", err)
 		}),
 	}, options...)
 	if b.server != nil {
@@ -217,18 +219,27 @@ func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.
 	}
 	conn, err := natsgo.Connect(b.url, options...)
 	if err != nil {
+		if parse, ok := errors.AsType[*url.Error](err); ok {
+			err = parse.Err // without the URL
+		}
 		return nil, fmt.Errorf("node: connect to the broker at %s: %w", redact(b.url), err)
 	}
 	return conn, nil
 }
 
-// redact removes credentials from URLs before they are shown.
+// redact removes credentials from URLs before they are shown: from the text,
+// because what is no valid URL may hold them too.
 func redact(urls string) string {
-	u, err := url.Parse(urls)
-	if err != nil || u.User == nil {
-		return urls
+	list := strings.Split(urls, ",")
+	for i, u := range list {
+		u = strings.TrimSpace(u)
+		host := strings.Index(u, "://") + len("://")
+		if host < len("://") {
+			host = 0
+		}
+		list[i] = u[:host] + u[max(host, strings.LastIndexByte(u, '@')+1):]
 	}
-	return u.Redacted()
+	return strings.Join(list, ",")
 }
 
 // routesAddr returns where the broker listens for routes, empty if it does not.

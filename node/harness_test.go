@@ -83,6 +83,20 @@ func within[T any](t *testing.T, what string, f func() T) T {
 	}
 }
 
+// eventually looks again and again until a condition holds that nothing signals.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(patience); !condition(); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
 func put(t *testing.T, n *Node, key, value string) uint64 {
 	t.Helper()
 	revision, err := n.Put(bounded(t), key, []byte(value))
@@ -254,13 +268,35 @@ func (s *stream) seen(revision uint64) []*fanout.Event {
 	return events
 }
 
+// hears reports whether the event of a revision comes before ctx ends.
+func (s *stream) hears(ctx context.Context, revision uint64) bool {
+	for {
+		s.mu.Lock()
+		heard, changed := slices.ContainsFunc(s.events, func(e *fanout.Event) bool { return e.Revision == revision }), s.changed
+		s.mu.Unlock()
+		if heard {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// losses returns the resets that were announced so far.
+func (s *stream) losses() []nats.Reset {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.resets)
+}
+
 // noResets fails the test if a loss was announced.
 func (s *stream) noResets() {
 	s.t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.resets) > 0 {
-		s.t.Fatalf("resets were announced: %+v", s.resets)
+	if lost := s.losses(); len(lost) > 0 {
+		s.t.Fatalf("resets were announced: %+v", lost)
 	}
 }
 

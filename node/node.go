@@ -154,6 +154,13 @@ func (n *Node) openStores() (err error) {
 		return err
 	}
 	n.onClose("raft", n.consensus.stop)
+	// The log takes a damaged end for a write that a crash cut short, and drops
+	// it. Where nobody else could have announced more than is here, it was not.
+	known, _ := n.announced.get()
+	if last := n.consensus.last; n.config.Raft == "" && known.Revision > last {
+		return fmt.Errorf("%w: the Raft log in %s ends at %d, and changes up to %d were announced; restore %s from a backup, or delete %s to go on without them",
+			ErrCorrupt, n.dir.raft(), last, known.Revision, n.dir.path, n.dir.announced())
+	}
 	return nil
 }
 

@@ -10,8 +10,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/metadb"
 )
 
 // Raft's clockwork. Elections are random within one to two timeouts, so a dead
@@ -54,21 +52,17 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 		return n, nil
 	}
 	logger := raftLogger(c.Logger)
+	log, meta, err := openLog(dir.raft(), logger.Named("wal"))
+	if err != nil {
+		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
+	}
+	n.logs, n.stable = log, log
+	n.closers = append(n.closers, log, meta)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.stop())
 		}
 	}()
-	// Closing the log does not close its metadata, which would keep the next
-	// node on this directory, in this process, waiting for the file's lock.
-	meta := &metadb.BoltMetaDB{}
-	log, err := wal.Open(dir.raft(), wal.WithMetaStore(meta), wal.WithLogger(logger.Named("wal")))
-	if err != nil {
-		n.closers = append(n.closers, meta)
-		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
-	}
-	n.logs, n.stable = log, log
-	n.closers = append(n.closers, log, meta)
 	if n.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir.path, snapshotsKept, logger); err != nil {
 		return nil, fmt.Errorf("%w %s: snapshots: %w", ErrDataDir, dir.path, err)
 	}
@@ -113,7 +107,14 @@ func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
 			return fmt.Errorf("node: found the cluster: %w", err)
 		}
 	}
-	if n.raft, err = raft.NewRaft(conf, machine, n.logs, n.stable, n.snapshots, transport); err != nil {
+	if founded && n.last == 0 {
+		return corrupt("the Raft log", dir, errors.New("it is empty, and the node has voted"))
+	}
+	err = guard("log entry", func() (err error) { // Raft panics on one that it cannot read
+		n.raft, err = raft.NewRaft(conf, machine, n.logs, n.stable, n.snapshots, transport)
+		return err
+	})
+	if err != nil {
 		return corrupt("the Raft log or a snapshot", dir, err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -216,21 +217,6 @@ func TestCrashWithoutRecord(t *testing.T) {
 		"of another cluster": func(path string) error {
 			return os.WriteFile(path, []byte(`{"cluster":"another","term":99,"revision":3}`), 0o600)
 		},
-		"of a later state": func(path string) error {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			var record map[string]any
-			if err := json.Unmarshal(data, &record); err != nil {
-				return err
-			}
-			record["revision"] = 1 << 40
-			if data, err = json.Marshal(record); err != nil {
-				return err
-			}
-			return os.WriteFile(path, data, 0o600)
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -283,6 +269,43 @@ func TestCrashWithoutRecord(t *testing.T) {
 				t.Errorf("reset %v again", again)
 			}
 		})
+	}
+}
+
+// TestLogEndsBelowRecord: a log that has lost its end is not taken for a shorter
+// one.
+func TestLogEndsBelowRecord(t *testing.T) {
+	dir := t.TempDir()
+	first := startProcess(t, nil, nodeArgs(dir)...)
+	if _, err := connect(t, first.url()).Request("kv.put.k", []byte("v"), limit); err != nil {
+		t.Fatal(err)
+	}
+	first.signal(os.Interrupt)
+	if code := first.exit(); code != exitOK {
+		t.Fatalf("exit code %d", code)
+	}
+	path := filepath.Join(dir, "announced")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var record map[string]any
+	if err := json.Unmarshal(data, &record); err != nil {
+		t.Fatal(err)
+	}
+	record["revision"] = 1 << 40
+	if data, err = json.Marshal(record); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second := startProcess(t, nil, nodeArgs(dir)...)
+	if code := second.exit(); code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	if said := second.stderr.String(); strings.Count(said, "\n") != 1 || !strings.Contains(said, "changes up to 1099511627776 were announced; restore") {
+		t.Errorf("said %q", said)
 	}
 }
 

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 	kongyaml "github.com/alecthomas/kong-yaml"
+	"gopkg.in/yaml.v3"
 
 	"github.com/watchcast/watchcast/node"
 )
@@ -59,7 +63,7 @@ func parse(args []string, stdout, stderr io.Writer) (f *flags, code int, done bo
 		kong.Name("node"),
 		kong.Description(description),
 		kong.DefaultEnvars("WATCHCAST"),
-		kong.Configuration(belowEnvironment),
+		kong.Configuration(loadConfig),
 		kong.Vars{"version": "watchcast " + version()},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(c int) { code, exited = c, true }),
@@ -79,21 +83,47 @@ func parse(args []string, stdout, stderr io.Writer) (f *flags, code int, done bo
 	return f, exitOK, false
 }
 
-// belowEnvironment loads a YAML file whose values count only where the
-// environment has none; the library puts the file first.
-func belowEnvironment(r io.Reader) (kong.Resolver, error) {
-	file, err := kongyaml.Loader(r)
+// configFile is a YAML file whose values count only where the environment has
+// none (the library puts the file first), and which holds nothing but flags.
+type configFile struct {
+	kong.Resolver
+	keys []string
+}
+
+func loadConfig(r io.Reader) (kong.Resolver, error) {
+	data, err := io.ReadAll(r)
 	if err != nil {
 		return nil, err
 	}
-	return kong.ResolverFunc(func(c *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
-		for _, name := range flag.Envs {
-			if _, set := os.LookupEnv(name); set {
-				return nil, nil
-			}
+	values, err := kongyaml.Loader(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	var top map[string]any
+	if err := yaml.Unmarshal(data, &top); err != nil {
+		return nil, err
+	}
+	return configFile{values, slices.Sorted(maps.Keys(top))}, nil
+}
+
+// Validate refuses a key that is no flag: a misspelt setting must not go
+// unnoticed.
+func (c configFile) Validate(app *kong.Application) error {
+	for _, key := range c.keys {
+		if !slices.ContainsFunc(app.Flags, func(f *kong.Flag) bool { return f.Name == key }) {
+			return fmt.Errorf("the file of --config has %q, which is no flag", key)
 		}
-		return file.Resolve(c, parent, flag)
-	}), nil
+	}
+	return nil
+}
+
+func (c configFile) Resolve(ctx *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+	for _, name := range flag.Envs {
+		if _, set := os.LookupEnv(name); set {
+			return nil, nil
+		}
+	}
+	return c.Resolver.Resolve(ctx, parent, flag)
 }
 
 func (f *flags) config(log *slog.Logger) node.Config {

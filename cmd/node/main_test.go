@@ -44,6 +44,10 @@ func TestBadInput(t *testing.T) {
 	if err := os.WriteFile(config, []byte("nats: [unclosed"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	misspelt := filepath.Join(t.TempDir(), "misspelt.yaml")
+	if err := os.WriteFile(misspelt, []byte("natz: 127.0.0.1:0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name string
 		env  []string
@@ -65,6 +69,7 @@ func TestBadInput(t *testing.T) {
 		{"bad environment", []string{"WATCHCAST_MAX_PAYLOAD=many"}, nil, exitUsage, `max-payload`},
 		{"missing file", nil, []string{"--config", "/no/such/file"}, exitUsage, `/no/such/file`},
 		{"malformed file", nil, []string{"--config", config}, exitUsage, `yaml`},
+		{"misspelt setting in the file", nil, []string{"--config", misspelt}, exitUsage, `has "natz", which is no flag`},
 		{"NATS port in use", nil, []string{"--dev", "--nats", taken, "--http", "off"}, exitFailed, `cannot listen on ` + taken + ` for NATS: stop what uses the port`},
 		{"HTTP port in use", nil, []string{"--dev", "--nats", "127.0.0.1:0", "--http", taken}, exitFailed, `cannot listen on ` + taken + ` for HTTP`},
 		{"directory is a file", nil, nodeArgs(file), exitFailed, `data directory .*file.* give a path`},
