@@ -66,12 +66,12 @@ func (b *buffer) overflow(e *Event) (dropped int) {
 	return dropped
 }
 
-// lose widens the open gap by from..to, or opens one.
+// lose widens the open gap through from..to, which lies above it, or opens one.
 func (b *buffer) lose(from, to uint64) {
 	if b.gapTo == 0 {
 		b.gapFrom = from
 	}
-	b.gapTo = max(b.gapTo, to)
+	b.gapTo = to
 }
 
 // closeGap makes the marker of the open gap.

@@ -3,10 +3,12 @@ package fanout
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func TestCursorNextWaits(t *testing.T) {
@@ -118,5 +120,71 @@ func TestClosedCursorIsForgotten(t *testing.T) {
 	b.Close()
 	if list := *r.cursors.Load(); len(list) != 0 {
 		t.Fatalf("the ring knows %d cursors, want none", len(list))
+	}
+}
+
+// TestCursorStartsExactly: revisions 10, 20, .. 90 were pushed, two of each, and
+// the last eight events are held. A reader misses something only if one of the
+// revisions above its own is gone.
+func TestCursorStartsExactly(t *testing.T) {
+	r := newTestRing(t, 8)
+	var held []int
+	for rev := 10; rev <= 90; rev += 10 {
+		for _, e := range batchOf(uint64(rev), "a", "b") {
+			r.Push(e)
+		}
+		if rev > 50 {
+			held = append(held, rev, rev)
+		}
+	}
+	r.Flush()
+	for after := range 100 {
+		want := []int{}
+		if after < 50 {
+			want = append(want, -(after + 1), -59)
+		}
+		for _, rev := range held {
+			if rev > after {
+				want = append(want, rev)
+			}
+		}
+		wantPoll(t, r.Cursor(uint64(after)), want...)
+	}
+}
+
+func TestCursorAheadOfRing(t *testing.T) {
+	r := newTestRing(t, 4)
+	c := r.Cursor(7)
+	r.pushAll(1, 6)
+	r.Flush()
+	wantPoll(t, c)
+	r.pushAll(7, 9)
+	r.Flush()
+	wantPoll(t, c, 8, 9)
+	if c.Last() != 9 {
+		t.Fatalf("Last is %d, want 9", c.Last())
+	}
+}
+
+// TestSpinning: with one processor it would only keep the writer from running.
+func TestSpinning(t *testing.T) {
+	r := newTestRing(t, 4)
+	c := r.Cursor(0)
+	c.spin = time.Microsecond
+	for _, n := range []int{1, 2} {
+		before := runtime.GOMAXPROCS(n)
+		if c.spinning() {
+			t.Errorf("with %d processors it found something in an empty ring", n)
+		}
+		runtime.GOMAXPROCS(before)
+	}
+	r.Push(change("a", 1))
+	r.Flush()
+	for _, n := range []int{1, 2} {
+		before := runtime.GOMAXPROCS(n)
+		if found := c.spinning(); found != (n > 1) {
+			t.Errorf("with %d processors it looked: %v", n, found)
+		}
+		runtime.GOMAXPROCS(before)
 	}
 }

@@ -174,3 +174,49 @@ func TestLossReport(t *testing.T) {
 		wantDrain(t, w, 1, -2, -8)
 	})
 }
+
+// TestDispatcherEnd: what is buffered may still be taken, unless somebody stops
+// the watcher; then there is nothing more, and no new watcher.
+func TestDispatcherEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, 16, RegistryOptions{}).run(t)
+		w, stopped, waiting := h.watchKey(t, "a"), h.watchKey(t, "a"), h.watchKey(t, "b")
+		var err error
+		go func() { _, err = waiting.Next(t.Context()) }()
+		h.put("a", "a")
+		synctest.Wait()
+		h.stop()
+		synctest.Wait()
+		if !errors.Is(h.err, errOwnerStopped) {
+			t.Errorf("Run returned %v, want the cause of its context", h.err)
+		}
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("a waiting consumer got %v, want ErrClosed", err)
+		}
+		h.wantLen(t, 0)
+		if !errors.Is(w.Err(), ErrClosed) {
+			t.Errorf("Err is %v, want ErrClosed", w.Err())
+		}
+		<-w.Ready()
+		for want := uint64(1); want <= 2; want++ {
+			if e, err := w.Next(t.Context()); err != nil || e.Revision != want {
+				t.Fatalf("Next gave %+v, %v, want revision %d", e, err, want)
+			}
+		}
+		if e, err := w.Next(t.Context()); !errors.Is(err, ErrClosed) {
+			t.Fatalf("Next gave %+v, %v, want ErrClosed", e, err)
+		}
+		stopped.Stop()
+		wantDrain(t, stopped)
+
+		if _, err := h.registry.WatchKey(t.Context(), "a"); !errors.Is(err, ErrClosed) {
+			t.Errorf("WatchKey after the end: %v, want ErrClosed", err)
+		}
+		if _, err := h.registry.Watch(t.Context(), ">"); !errors.Is(err, ErrClosed) {
+			t.Errorf("Watch after the end: %v, want ErrClosed", err)
+		}
+		if err := h.dispatcher.Run(t.Context()); !errors.Is(err, ErrClosed) {
+			t.Errorf("a second Run: %v, want ErrClosed", err)
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"testing"
 	"time"
+	"weak"
 
 	"pgregory.net/rapid"
 )
@@ -99,5 +100,50 @@ func (h *harness) awaitCollection(t *testing.T, left int) {
 	runtime.GC()
 	if n := h.registry.Len(); n != left {
 		t.Fatalf("%d watchers are registered, want %d: one was taken from its consumer", n, left)
+	}
+}
+
+// TestIdleDispatcherPinsNothing: events that the ring has dropped and everybody
+// has received are let go, though the dispatcher may never again have as many
+// at a time.
+func TestIdleDispatcherPinsNothing(t *testing.T) {
+	const slots = 4
+	h := newHarness(t, slots, RegistryOptions{}).run(t)
+	w := h.watch(t, ">")
+	defer w.Stop()
+	var gone [slots]weak.Pointer[Event]
+	receive := func(n int) {
+		for range n {
+			if _, err := w.Next(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := range gone {
+		h.revision++
+		e := change("a", h.revision)
+		gone[i] = weak.Make(e)
+		h.ring.Push(e)
+	}
+	h.ring.Flush()
+	receive(slots)
+	for range slots {
+		h.put("a")
+		receive(1)
+	}
+	for end := time.Now().Add(patience); ; runtime.Gosched() {
+		runtime.GC()
+		held := 0
+		for _, p := range gone {
+			if p.Value() != nil {
+				held++
+			}
+		}
+		if held == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d events are still held", held, slots)
+		}
 	}
 }

@@ -38,7 +38,7 @@ func TestStart(t *testing.T) {
 // been published before and after, and the events that follow leave no hole.
 func TestStartHammer(t *testing.T) {
 	eachGOMAXPROCS(t, func(t *testing.T) {
-		const registrars, rounds = 3, 300
+		const registrars, rounds = 3, 600
 		ctx, cancel := context.WithTimeoutCause(t.Context(), patience, fmt.Errorf("an event does not come"))
 		defer cancel()
 		h := newHarness(t, 256, RegistryOptions{})
@@ -91,4 +91,70 @@ func TestStartHammer(t *testing.T) {
 		close(done)
 		writer.Wait()
 	})
+}
+
+// TestBeginKnowsGapsBelowItsStart: a gap that a new watcher counts as known must
+// lie at or below its start, or nobody would ever tell it. Here gap n ends at
+// revision n.
+func TestBeginKnowsGapsBelowItsStart(t *testing.T) {
+	h := newHarness(t, 64, RegistryOptions{})
+	done := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				h.put("a")
+				h.registry.epoch.Store(h.revision)
+			}
+		}
+	})
+	for range 100_000 {
+		w := &watcher{}
+		if err := w.begin(h.registry); err != nil || w.epoch > w.start {
+			t.Errorf("a watcher that starts at %d knows of the gap at %d; %v", w.start, w.epoch, err)
+			break
+		}
+	}
+	close(done)
+	writer.Wait()
+}
+
+// TestLossBeforeRun: the dispatcher starts when the ring has lost some already.
+// Who watched from the beginning is told, also where history is cut off.
+func TestLossBeforeRun(t *testing.T) {
+	for _, c := range []struct {
+		after uint64
+		want  []int
+	}{
+		{0, []int{-1, -6, 7, 8, 9, 10}},
+		{4, []int{-5, -6, 7, 8, 9, 10}},
+		{6, []int{7, 8, 9, 10}},
+		{8, []int{9, 10}},
+		{10, nil},
+		{12, nil},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := &harness{ring: newTestRing(t, 4), registry: newTestRegistry(t, RegistryOptions{})}
+			early := h.watch(t, ">")
+			h.put("a", "a", "a", "a", "a", "a", "a", "a", "a", "a")
+			h.join(t, DispatcherOptions{After: c.after, Spin: -1})
+			joined := h.watch(t, ">")
+			if want := max(10, c.after); joined.Start() != want {
+				t.Errorf("after %d: a watch starts at %d, want %d", c.after, joined.Start(), want)
+			}
+			h.run(t)
+			wantDrain(t, early, c.want...)
+			wantDrain(t, joined)
+			h.put("a", "a", "a")
+			want := []int{11, 12, 13}
+			if c.after > 10 {
+				want = want[c.after-10:] // revisions up to After are history, also those to come
+			}
+			wantDrain(t, early, want...)
+			wantDrain(t, joined, want...)
+		})
+	}
 }

@@ -177,40 +177,31 @@ func TestSilentWatchersAreTold(t *testing.T) {
 	})
 }
 
-// TestLossBeforeRun: the dispatcher starts when the ring has lost some already.
-// Who watched from the beginning is told, also where history is cut off.
-func TestLossBeforeRun(t *testing.T) {
-	for _, c := range []struct {
-		after uint64
-		want  []int
-	}{
-		{0, []int{-1, -6, 7, 8, 9, 10}},
-		{4, []int{-5, -6, 7, 8, 9, 10}},
-		{6, []int{7, 8, 9, 10}},
-		{8, []int{9, 10}},
-		{10, nil},
-		{12, nil},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			h := &harness{ring: newTestRing(t, 4), registry: newTestRegistry(t, RegistryOptions{})}
-			early := h.watch(t, ">")
-			h.put("a", "a", "a", "a", "a", "a", "a", "a", "a", "a")
-			h.join(t, DispatcherOptions{After: c.after, Spin: -1})
-			joined := h.watch(t, ">")
-			if want := max(10, c.after); joined.Start() != want {
-				t.Errorf("after %d: a watch starts at %d, want %d", c.after, joined.Start(), want)
-			}
-			h.run(t)
-			wantDrain(t, early, c.want...)
-			wantDrain(t, joined)
-			h.put("a", "a", "a")
-			want := []int{11, 12, 13}
-			if c.after > 10 {
-				want = want[c.after-10:] // revisions up to After are history, also those to come
-			}
-			wantDrain(t, early, want...)
-			wantDrain(t, joined, want...)
-		})
+// TestWalkOverShrinkingRoster: the slots where the walk would go on are gone, and
+// those that stay have moved.
+func TestWalkOverShrinkingRoster(t *testing.T) {
+	const staying, watchers = 7, walkSlice + 50
+	h := newHarness(t, 4, RegistryOptions{})
+	d := h.dispatcher
+	var all []*Watcher
+	for range watchers {
+		all = append(all, h.watchKey(t, "silent"))
+	}
+	rand.Shuffle(watchers, func(i, j int) { all[i], all[j] = all[j], all[i] })
+	h.put("a", "a", "a", "a", "a", "a")
+	for _, marker := range d.cursor.Poll(make([]*Event, 0, 1)) {
+		d.deliver(marker)
+	}
+	d.flagSlice()
+	for _, w := range all[staying:] {
+		w.Stop()
+	}
+	for d.walk.active {
+		d.flagSlice()
+	}
+	h.wantLen(t, staying)
+	for _, w := range all[:staying] {
+		wantEvents(t, drain(w), -1, -2)
 	}
 }
 

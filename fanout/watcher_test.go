@@ -136,12 +136,12 @@ func TestStopDiscards(t *testing.T) {
 	})
 }
 
-// TestConsumersPassTheSignalOn: a batch comes with one signal, and each consumer
-// takes one event of it and no more.
+// TestConsumersPassTheSignalOn: a marker and an event come with one signal, and
+// each consumer takes one of them and no more.
 func TestConsumersPassTheSignalOn(t *testing.T) {
-	bubble(t, 16, func(t *testing.T, h *harness) {
-		w := h.watch(t, ">")
-		got := make(chan *Event, 3)
+	bubble(t, 2, func(t *testing.T, h *harness) {
+		w := h.watchKey(t, "a")
+		got := make(chan *Event, 2)
 		for range cap(got) {
 			go func() {
 				if e, err := w.Next(t.Context()); err == nil {
@@ -150,10 +150,10 @@ func TestConsumersPassTheSignalOn(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		h.putBatch("a", "b", "c")
+		h.put("b", "b", "b", "a")
 		synctest.Wait()
 		if len(got) != cap(got) {
-			t.Errorf("%d of %d consumers got an event", len(got), cap(got))
+			t.Errorf("%d of %d consumers got something", len(got), cap(got))
 		}
 		w.Stop()
 	})
@@ -208,52 +208,6 @@ func TestStopWakesEveryConsumer(t *testing.T) {
 			if err := <-ends; !errors.Is(err, ErrClosed) {
 				t.Fatalf("a consumer got %v, want ErrClosed", err)
 			}
-		}
-	})
-}
-
-// TestDispatcherEnd: what is buffered may still be taken, unless somebody stops
-// the watcher; then there is nothing more, and no new watcher.
-func TestDispatcherEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, 16, RegistryOptions{}).run(t)
-		w, stopped, waiting := h.watchKey(t, "a"), h.watchKey(t, "a"), h.watchKey(t, "b")
-		var err error
-		go func() { _, err = waiting.Next(t.Context()) }()
-		h.put("a", "a")
-		synctest.Wait()
-		h.stop()
-		synctest.Wait()
-		if !errors.Is(h.err, errOwnerStopped) {
-			t.Errorf("Run returned %v, want the cause of its context", h.err)
-		}
-		if !errors.Is(err, ErrClosed) {
-			t.Errorf("a waiting consumer got %v, want ErrClosed", err)
-		}
-		h.wantLen(t, 0)
-		if !errors.Is(w.Err(), ErrClosed) {
-			t.Errorf("Err is %v, want ErrClosed", w.Err())
-		}
-		<-w.Ready()
-		for want := uint64(1); want <= 2; want++ {
-			if e, err := w.Next(t.Context()); err != nil || e.Revision != want {
-				t.Fatalf("Next gave %+v, %v, want revision %d", e, err, want)
-			}
-		}
-		if e, err := w.Next(t.Context()); !errors.Is(err, ErrClosed) {
-			t.Fatalf("Next gave %+v, %v, want ErrClosed", e, err)
-		}
-		stopped.Stop()
-		wantDrain(t, stopped)
-
-		if _, err := h.registry.WatchKey(t.Context(), "a"); !errors.Is(err, ErrClosed) {
-			t.Errorf("WatchKey after the end: %v, want ErrClosed", err)
-		}
-		if _, err := h.registry.Watch(t.Context(), ">"); !errors.Is(err, ErrClosed) {
-			t.Errorf("Watch after the end: %v, want ErrClosed", err)
-		}
-		if err := h.dispatcher.Run(t.Context()); !errors.Is(err, ErrClosed) {
-			t.Errorf("a second Run: %v, want ErrClosed", err)
 		}
 	})
 }

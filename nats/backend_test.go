@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -104,6 +105,13 @@ func (b *mapBackend) Get(key string) ([]byte, uint64, error) {
 		return nil, 0, &Error{CodeNotFound, "there is no such key"}
 	}
 	return e.value, e.revision, nil
+}
+
+// writes returns what the backend was asked to change.
+func (b *mapBackend) writes() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.calls)
 }
 
 // count returns how many writes and proofs the backend was asked for.

@@ -44,6 +44,7 @@ type bridgeOptions struct {
 	broker    func(*server.Options)
 	conn      []nats.Option // beside those of PublisherConn
 	inProcess bool          // no proxy
+	pipes     func(nats.InProcessConnProvider) nats.InProcessConnProvider
 }
 
 var errOwnerStopped = errors.New("the owner stops the publisher")
@@ -70,7 +71,11 @@ func newBridge(t testing.TB, o bridgeOptions) *bridge {
 	}
 	options := append(PublisherConn(), nats.ReconnectJitter(0, 0))
 	if o.inProcess {
-		b.conn = dial(t, "", append(append(options, nats.InProcessServer(b.broker)), o.conn...)...)
+		var pipes nats.InProcessConnProvider = b.broker
+		if o.pipes != nil {
+			pipes = o.pipes(pipes)
+		}
+		b.conn = dial(t, "", append(append(options, InProcess(pipes)), o.conn...)...)
 	} else {
 		b.proxy = startProxy(t, b.broker.Addr().String())
 		b.conn = dial(t, b.proxy.url(), append(options, o.conn...)...)

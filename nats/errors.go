@@ -48,11 +48,15 @@ func KeyError(err error) *Error {
 	return &Error{CodeBadRequest, description}
 }
 
-// asError returns err as an Error; one of another kind is internal.
+// asError returns err as an Error; one of another kind is internal. There is
+// always a description: without one, an answer is no error on the wire.
 func asError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
-		return e
+	e := &Error{Code: CodeInternal, Description: err.Error()}
+	if coded := (*Error)(nil); errors.As(err, &coded) {
+		e = coded
 	}
-	return &Error{Code: CodeInternal, Description: err.Error()}
+	if e.Description == "" {
+		return &Error{Code: e.Code, Description: "no more is known"}
+	}
+	return e
 }

@@ -77,6 +77,7 @@ func PublisherConn() []nats.Option {
 // confirmed.
 type Publisher struct {
 	o         PublisherOptions
+	patience  time.Duration // for an answer of the broker
 	lost      *Range        // to be announced; nil once confirmed
 	published atomic.Uint64 // revision handed to the connection, in this session
 	confirmed atomic.Uint64
@@ -111,7 +112,7 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Publisher{o: o, lost: o.Lost, changed: make(chan struct{})}
+	p := &Publisher{o: o, patience: confirmTimeout, lost: o.Lost, changed: make(chan struct{})}
 	p.resets.Store(new(resets))
 	start := o.After
 	if o.Lost != nil {
@@ -306,7 +307,7 @@ func (s *session) confirm(ctx context.Context) error {
 // connection before.
 func (s *session) prove(ctx context.Context) error {
 	conn := s.p.o.Conn
-	flush, cancel := context.WithTimeout(ctx, confirmTimeout)
+	flush, cancel := context.WithTimeout(ctx, s.p.patience)
 	defer cancel()
 	if err := conn.FlushWithContext(flush); err != nil {
 		return fmt.Errorf("nats: the broker does not answer: %w", err)

@@ -228,6 +228,34 @@ func TestPublisherAnnouncesLostUntilConfirmed(t *testing.T) {
 	}
 }
 
+// An answer proves nothing of what was not said yet: a beacon may ask for one
+// before the Lost option is announced.
+func TestPublisherSignOfLifeConfirmsNothing(t *testing.T) {
+	b := newBridge(t, bridgeOptions{after: 50, lost: &Range{20, 50}})
+	b.publisher.confirm(b.publisher.Confirmed())
+	b.run()
+	b.waitConfirmed(50)
+	b.heard.untilCovered(b.ctx, 50)
+	b.wantConfirmedGrew(50)
+	if len(b.confirmed) != 1 {
+		t.Errorf("Confirmed was called with %v", b.confirmed)
+	}
+}
+
+// The answer of one connection proves nothing about another.
+func TestPublisherProvesOneConnection(t *testing.T) {
+	b := newBridge(t, bridgeOptions{})
+	s := &session{p: b.publisher, connection: b.conn.Stats().Reconnects}
+	if err := s.prove(b.ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.proxy.cut()
+	eventually(t, b.ctx, "it has connected again", func() bool { return b.conn.Stats().Reconnects == 1 && b.conn.IsConnected() })
+	if err := s.prove(b.ctx); !errors.Is(err, errDisconnected) {
+		t.Errorf("error is %v, want errDisconnected", err)
+	}
+}
+
 // The state was replaced as a whole: that is a loss up to the new state.
 func TestPublisherAnnouncesReset(t *testing.T) {
 	b := newBridge(t, bridgeOptions{}).run()
@@ -284,6 +312,28 @@ func TestPublisherBrokerRestart(t *testing.T) {
 	b.waitConfirmed(300)
 	b.heard.untilCovered(b.ctx, 300)
 	b.wantRevisions(b.heard.revisions(), 1, 300)
+}
+
+// A broker that takes everything and says nothing is given up, also while
+// nothing happens.
+func TestPublisherGivesUpSilentBroker(t *testing.T) {
+	b := newBridge(t, bridgeOptions{})
+	b.publisher.patience = 100 * time.Millisecond
+	b.proxy.mute()
+	b.run()
+	given := func(n uint64) {
+		t.Helper()
+		eventually(t, b.ctx, "the connection is given up", func() bool { return b.conn.Stats().Reconnects >= n })
+	}
+	given(1)
+	b.push(10)
+	given(b.conn.Stats().Reconnects + 2)
+	if got := b.publisher.Confirmed(); got != 0 {
+		t.Fatalf("without an answer %d is confirmed", got)
+	}
+	b.proxy.resume(toClient)
+	b.waitConfirmed(10)
+	b.heard.untilCovered(b.ctx, 10)
 }
 
 func TestPublisherEndsWhileStalled(t *testing.T) {

@@ -1,7 +1,6 @@
 package nats
 
 import (
-	"context"
 	"errors"
 	"net"
 	"os"
@@ -9,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 )
 
@@ -51,14 +51,22 @@ func (c *stuckConn) stickNext() {
 	c.stick = true
 }
 
-// stuckDialer makes such connections and remembers the newest.
+// stuckDialer makes such connections, to a port or within the process, and
+// remembers the newest.
 type stuckDialer struct {
+	pipes nats.InProcessConnProvider
+
 	mu     sync.Mutex
 	newest *stuckConn
 }
 
 func (d *stuckDialer) Dial(network, address string) (net.Conn, error) {
-	conn, err := net.Dial(network, address)
+	return d.keep(net.Dial(network, address))
+}
+
+func (d *stuckDialer) InProcessConn() (net.Conn, error) { return d.keep(d.pipes.InProcessConn()) }
+
+func (d *stuckDialer) keep(conn net.Conn, err error) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -79,30 +87,67 @@ func (d *stuckDialer) conn() *stuckConn {
 // behind them, or both. Neither a later ping of ours nor a pong for one of the
 // library's own may be taken as proof for them.
 func TestPublisherDroppedWrites(t *testing.T) {
-	const faults = 40
-	d := &stuckDialer{}
-	b := newBridge(t, bridgeOptions{conn: []nats.Option{
-		nats.SetCustomDialer(wholeDialer{d}),
-		nats.FlusherTimeout(20 * time.Millisecond),
-		nats.PingInterval(time.Millisecond), // the library's own pings follow at once
-		nats.MaxPingsOutstanding(1 << 30),
-	}}).run()
-	for i := range faults {
-		c := d.conn()
-		c.stickNext()
-		b.push(1 + i%3*200)
-		select {
-		case <-c.stuck:
-		case <-b.ctx.Done():
-			t.Fatalf("no write came: %v", context.Cause(b.ctx))
-		}
-		b.push(1)
-		b.waitConfirmed(b.revision)
-		b.heard.settle(b.ctx)
-		if b.heard.through != b.revision {
-			t.Fatalf("fault %d: %d is confirmed, but the changes behind %d are missing", i, b.revision, b.heard.through)
+	d := new(stuckDialer)
+	for name, o := range map[string]bridgeOptions{
+		"tcp": {conn: []nats.Option{nats.SetCustomDialer(wholeDialer{d})}},
+		"in process": {inProcess: true, pipes: func(broker nats.InProcessConnProvider) nats.InProcessConnProvider {
+			d.pipes = broker
+			return d
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.conn = append(o.conn,
+				nats.FlusherTimeout(20*time.Millisecond),
+				nats.PingInterval(time.Millisecond), // the library's own pings follow at once
+				nats.MaxPingsOutstanding(1<<30))
+			b := newBridge(t, o).run()
+			for i := range 20 {
+				c := d.conn()
+				c.stickNext()
+				b.push(1 + i%3*200)
+				receive(t, b.ctx, "a write comes and is stuck", c.stuck)
+				b.push(1)
+				b.waitConfirmed(b.revision)
+				b.heard.settle(b.ctx)
+				if b.heard.through != b.revision {
+					t.Fatalf("fault %d: %d is confirmed, but the changes behind %d are missing", i, b.revision, b.heard.through)
+				}
+			}
+		})
+	}
+}
+
+// A broker that refuses an event answers pings all the same. That confirms
+// nothing, and publishing goes on when the broker is set right.
+func TestPublisherWithoutPermission(t *testing.T) {
+	var options *server.Options
+	user := func(deny ...string) []*server.User {
+		return []*server.User{
+			{Username: "listener"},
+			{Username: "publisher", Password: "secret", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: deny}}},
 		}
 	}
+	b := newBridge(t, bridgeOptions{
+		broker: func(o *server.Options) {
+			o.Users, o.NoAuthUser = user("watch.key.50"), "listener"
+			options = o.Clone()
+		},
+		conn: []nats.Option{nats.UserInfo("publisher", "secret")},
+	}).run()
+	for range 60 {
+		b.push(1)
+	}
+	eventually(t, b.ctx, "it was tried several times", func() bool { return b.conn.Stats().Reconnects > 3 })
+	if got := b.publisher.Confirmed(); got >= 50 {
+		t.Fatalf("event 50 was refused, and %d is confirmed", got)
+	}
+	options.Port = b.broker.Addr().(*net.TCPAddr).Port
+	options.Users = user()
+	if err := b.broker.ReloadOptions(options); err != nil {
+		t.Fatal(err)
+	}
+	b.waitConfirmed(60)
+	b.heard.untilCovered(b.ctx, 60)
 }
 
 // A connection that was closed for good never comes back; that must not look

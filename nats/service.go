@@ -2,9 +2,9 @@ package nats
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"net/textproto"
 	"strconv"
 	"strings"
 	"sync"
@@ -81,17 +81,31 @@ type Service struct {
 	reads  chan read
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+
+	// A subscription that ends still hands over what it holds. mu is read-held
+	// while a request is taken, so that none is taken after stopped is set.
+	mu      sync.RWMutex
+	stopped bool
 }
 
 type write struct {
-	req     micro.Request
+	caller
 	pending Pending
 }
 
 type read struct {
-	req micro.Request
+	caller
 	key string
 }
+
+// caller is who waits for an answer. Handlers answer by the [micro.Request];
+// whoever answers later must not touch it, since package micro reads it without
+// a lock when the handler has returned.
+type caller struct{ subject, reply string }
+
+func callerOf(req micro.Request) caller { return caller{req.Subject(), req.Reply()} }
+
+var errStopped = &Error{CodeUnavailable, "this node does not lead any more; repeat"}
 
 // StartService subscribes and answers until Stop.
 func StartService(o ServiceOptions) (*Service, error) {
@@ -152,8 +166,9 @@ func (s *Service) subscribe() (err error) {
 	return s.o.Conn.Flush()
 }
 
-// Stop takes the service away and waits for its goroutines. Requests that were
-// taken are answered first, as far as their backend answers.
+// Stop takes the service away and waits for its goroutines. Writes that were
+// proposed are answered first, as far as their backend answers; everything else
+// that has arrived is turned away.
 func (s *Service) Stop() {
 	if s.micro != nil {
 		if err := s.micro.Stop(); err != nil {
@@ -165,6 +180,9 @@ func (s *Service) Stop() {
 			s.o.Logger.Debug("subscription was gone already", "error", err)
 		}
 	}
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
 	s.cancel()
 	s.wg.Wait()
 }
@@ -184,21 +202,26 @@ func (s *Service) delete(req micro.Request) {
 func (s *Service) write(req micro.Request, op string, propose func(string, *uint64) Pending) {
 	key, err := s.key(req, op)
 	if err != nil {
-		s.fail(req, err)
+		s.refuse(req, err)
 		return
 	}
 	ifRevision, err := condition(req)
 	if err != nil {
-		s.fail(req, err)
+		s.refuse(req, err)
 		return
 	}
-	// A place is needed before anything is proposed. Two goroutines fill the
-	// channel, that of put and that of delete, hence the spare one.
-	if len(s.writes) >= cap(s.writes)-1 {
-		s.fail(req, &Error{CodeBusy, fmt.Sprintf("%d writes are under way; repeat later", len(s.writes))})
-		return
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	switch {
+	case s.stopped:
+		s.refuse(req, errStopped)
+	case len(s.writes) >= cap(s.writes)-1:
+		// A place is needed before anything is proposed. Two goroutines fill
+		// the channel, that of put and that of delete, hence the spare one.
+		s.refuse(req, &Error{CodeBusy, fmt.Sprintf("%d writes are under way; repeat later", len(s.writes))})
+	default:
+		s.writes <- write{callerOf(req), propose(key, ifRevision)}
 	}
-	s.writes <- write{req, propose(key, ifRevision)}
 }
 
 func (s *Service) get(req micro.Request) {
@@ -207,27 +230,25 @@ func (s *Service) get(req micro.Request) {
 		err = knownHeaders(req)
 	}
 	if err != nil {
-		s.fail(req, err)
+		s.refuse(req, err)
+		return
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.stopped {
+		s.refuse(req, errStopped)
 		return
 	}
 	select {
-	case s.reads <- read{req, key}:
+	case s.reads <- read{callerOf(req), key}:
 	default:
-		s.fail(req, &Error{CodeBusy, fmt.Sprintf("%d reads are under way; repeat later", cap(s.reads))})
+		s.refuse(req, &Error{CodeBusy, fmt.Sprintf("%d reads are under way; repeat later", cap(s.reads))})
 	}
 }
 
 // noKey answers a request to an operation without a key.
 func (s *Service) noKey(m *nats.Msg) {
-	if m.Reply == "" {
-		return
-	}
-	reply := nats.NewMsg(m.Reply)
-	reply.Header.Set(micro.ErrorCodeHeader, strconv.Itoa(int(CodeBadRequest)))
-	reply.Header.Set(micro.ErrorHeader, "the key is missing; request "+m.Subject+".<key>")
-	if err := m.RespondMsg(reply); err != nil {
-		s.o.Logger.Debug("reply was not sent", "error", err)
-	}
+	s.fail(caller{m.Subject, m.Reply}, &Error{CodeBadRequest, "the key is missing; request " + m.Subject + ".<key>"})
 }
 
 // answerWrites answers in the order of the proposals, which is the order in
@@ -249,10 +270,10 @@ func (s *Service) answerWrites(ctx context.Context) {
 func (s *Service) answerWrite(w write) {
 	revision, err := w.pending.Wait()
 	if err != nil {
-		s.fail(w.req, err)
+		s.fail(w.caller, err)
 		return
 	}
-	s.reply(w.req, nil, revision)
+	s.answer(w.caller, nil, revision)
 }
 
 // answerReads serves all reads that have come by one proof of leadership,
@@ -265,6 +286,9 @@ func (s *Service) answerReads(ctx context.Context) {
 		case r := <-s.reads:
 			batch = append(batch, r)
 		case <-ctx.Done():
+			for len(s.reads) > 0 {
+				s.fail((<-s.reads).caller, errStopped)
+			}
 			return
 		}
 		for more := true; more && len(batch) < cap(batch); {
@@ -276,37 +300,67 @@ func (s *Service) answerReads(ctx context.Context) {
 			}
 		}
 		err := s.o.Backend.Linearize(ctx)
+		if err != nil && ctx.Err() != nil {
+			err = errStopped
+		}
 		for _, r := range batch {
 			if err != nil {
-				s.fail(r.req, err)
+				s.fail(r.caller, err)
 				continue
 			}
 			value, revision, err := s.o.Backend.Get(r.key)
 			if err != nil {
-				s.fail(r.req, err)
+				s.fail(r.caller, err)
 				continue
 			}
-			s.reply(r.req, value, revision)
+			s.answer(r.caller, value, revision)
 		}
 		clear(batch)
 	}
 }
 
-func (s *Service) reply(req micro.Request, data []byte, revision uint64) {
-	headers := micro.Headers{HeaderRev: {strconv.FormatUint(revision, 10)}}
-	if err := req.Respond(data, micro.WithHeaders(headers)); err != nil {
+func (s *Service) answer(c caller, value []byte, revision uint64) {
+	header := nats.Header{HeaderRev: {strconv.FormatUint(revision, 10)}}
+	if errors.Is(s.send(c, header, value), nats.ErrMaxPayload) {
+		s.fail(c, &Error{CodeTooLarge, fmt.Sprintf("the value has %d bytes, more than this broker carries", len(value))})
+	}
+}
+
+// fail answers a request with an error.
+func (s *Service) fail(c caller, err error) {
+	e := s.failure(c.subject, err)
+	s.send(c, nats.Header{
+		micro.ErrorCodeHeader: {strconv.Itoa(int(e.Code))},
+		micro.ErrorHeader:     {e.Description},
+	}, nil)
+}
+
+// refuse is fail for a handler. Package micro counts the error.
+func (s *Service) refuse(req micro.Request, err error) {
+	e := s.failure(req.Subject(), err)
+	if err := req.Error(strconv.Itoa(int(e.Code)), e.Description, nil); err != nil {
 		s.o.Logger.Debug("reply was not sent", "error", err)
 	}
 }
 
-func (s *Service) fail(req micro.Request, err error) {
+// failure gives an error the form of an answer, and logs it if it is a defect.
+func (s *Service) failure(subject string, err error) *Error {
 	e := asError(err)
 	if e.Code == CodeInternal {
-		s.o.Logger.Error("request failed", "subject", req.Subject(), "error", e.Description)
+		s.o.Logger.Error("request failed", "subject", subject, "error", e.Description)
 	}
-	if err := req.Error(strconv.Itoa(int(e.Code)), e.Description, nil); err != nil {
+	return e
+}
+
+func (s *Service) send(c caller, header nats.Header, data []byte) error {
+	if c.reply == "" {
+		return nil
+	}
+	err := s.o.Conn.PublishMsg(&nats.Msg{Subject: c.reply, Header: header, Data: data})
+	if err != nil {
 		s.o.Logger.Debug("reply was not sent", "error", err)
 	}
+	return err
 }
 
 // key returns the key of a request's subject.
@@ -326,7 +380,7 @@ func condition(req micro.Request) (*uint64, error) {
 	}
 	var values []string
 	for name, v := range req.Headers() {
-		if textproto.CanonicalMIMEHeaderKey(name) == HeaderIfRev {
+		if strings.EqualFold(name, HeaderIfRev) {
 			values = append(values, v...)
 		}
 	}
@@ -341,20 +395,20 @@ func condition(req micro.Request) (*uint64, error) {
 }
 
 // knownHeaders refuses a request with a Kv- header that is not among known: a
-// condition that this version does not understand must not be dropped.
+// condition that this version does not understand must not be dropped. Case does
+// not matter. A name with white space around it passes for none that is known.
 func knownHeaders(req micro.Request, known ...string) error {
 next:
 	for name := range req.Headers() {
-		canonical := textproto.CanonicalMIMEHeaderKey(name)
-		if !strings.HasPrefix(canonical, requestHeaders) {
+		if bare := strings.TrimSpace(name); len(bare) < len(requestHeaders) || !strings.EqualFold(bare[:len(requestHeaders)], requestHeaders) {
 			continue
 		}
 		for _, k := range known {
-			if canonical == k {
+			if strings.EqualFold(name, k) {
 				continue next
 			}
 		}
-		return &Error{CodeBadRequest, fmt.Sprintf("header %s is not known to this operation; leave it out", name)}
+		return &Error{CodeBadRequest, fmt.Sprintf("header %q is not known to this operation; leave it out", name)}
 	}
 	return nil
 }

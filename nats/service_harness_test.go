@@ -1,10 +1,12 @@
 package nats
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"sync"
 	"testing"
@@ -121,6 +123,24 @@ func (k *kv) send(r *replies, i int, subject, value string) {
 	k.t.Helper()
 	if err := k.client.PublishRequest(subject, r.prefix+"."+strconv.Itoa(i), []byte(value)); err != nil {
 		k.t.Fatal(err)
+	}
+}
+
+// sendRaw sends a request with a header line as it is, over a connection of its
+// own.
+func (k *kv) sendRaw(subject, reply, line string) {
+	k.t.Helper()
+	conn, err := net.Dial("tcp", k.broker.Addr().String())
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer conn.Close()
+	header := "NATS/1.0\r\n" + line + "\r\n\r\n"
+	_, err = fmt.Fprintf(conn, "CONNECT {\"headers\":true,\"verbose\":false}\r\nHPUB %s %s %d %d\r\n%s\r\nPING\r\n", subject, reply, len(header), len(header), header)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(conn); lines.Scan() && lines.Text() != "PONG"; {
 	}
 }
 

@@ -215,7 +215,7 @@ func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.
 		if err != nil {
 			return nil, fmt.Errorf("node: key of the broker's user %s: %w", user, err)
 		}
-		options = append(options, natsgo.InProcessServer(b.server), natsgo.Nkey(public, key.Sign))
+		options = append(options, nats.InProcess(b.server), natsgo.Nkey(public, key.Sign))
 	}
 	conn, err := natsgo.Connect(b.url, options...)
 	if err != nil {
