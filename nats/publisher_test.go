@@ -74,6 +74,11 @@ func TestPublisherConfirmsWhatTheBrokerAnswered(t *testing.T) {
 	if got := b.publisher.Confirmed(); got != 10 {
 		t.Fatalf("without an answer %d is confirmed, want 10", got)
 	}
+	n := len(b.heard.beacons)
+	b.heard.until(b.ctx, "beacons come", func() bool { return len(b.heard.beacons) > n+1 })
+	if got := b.heard.beacons[n+1].Published; got != 10 {
+		t.Errorf("without an answer a beacon says that %d is published, want 10", got)
+	}
 	ctx, cancel := context.WithCancelCause(b.ctx)
 	cancel(errOwnerStopped)
 	if err := b.publisher.WaitConfirmed(ctx, 5010); !errors.Is(err, errOwnerStopped) {
@@ -239,6 +244,16 @@ func TestPublisherSignOfLifeConfirmsNothing(t *testing.T) {
 	b.wantConfirmedGrew(50)
 	if len(b.confirmed) != 1 {
 		t.Errorf("Confirmed was called with %v", b.confirmed)
+	}
+}
+
+// What is published while disconnected would go out ahead of its turn.
+func TestPublisherConnBuffersNothing(t *testing.T) {
+	b := newBridge(t, bridgeOptions{})
+	b.proxy.refuse()
+	eventually(t, b.ctx, "the connection is seen to be lost", func() bool { return !b.conn.IsConnected() })
+	if err := b.conn.Publish("watch.a", nil); !errors.Is(err, nats.ErrReconnectBufExceeded) {
+		t.Errorf("error is %v, want ErrReconnectBufExceeded", err)
 	}
 }
 
