@@ -33,8 +33,8 @@ func CheckKey(key string) error {
 //
 //   - % itself, so that the escape is unambiguous;
 //   - * and >, so that a key is never a wildcard;
-//   - space and the other ASCII control bytes, which end a subject on the
-//     wire or wreck a terminal;
+//   - space and the control characters (ASCII's and U+0080 to U+009F), which
+//     end a subject on the wire or wreck a terminal;
 //   - bytes that are not UTF-8, which JSON and most clients cannot carry;
 //   - a dot that would make an empty token: one at the start, at the end, or
 //     right after another.
@@ -105,7 +105,7 @@ func plainBytes(key string, i, tokenStart int) int {
 		return 1
 	}
 	r, size := utf8.DecodeRuneInString(key[i:])
-	if r == utf8.RuneError && size <= 1 {
+	if r == utf8.RuneError && size <= 1 || r < 0xa0 {
 		return 0
 	}
 	return size

@@ -13,6 +13,8 @@ var keyForms = []struct{ key, form string }{
 	{"/services/x:1", "/services/x:1"},
 	{"$SYS.REQ", "$SYS.REQ"},
 	{"é", "é"},
+	{"\u009b", "%C2%9B"},
+	{"\u00a0", "\u00a0"},
 	{"\u2028", "\u2028"},
 	{"\ufffd", "\ufffd"}, // the replacement character itself is a character like others
 	{"a..b", "a.%2Eb"},

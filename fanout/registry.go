@@ -93,8 +93,7 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 	if r.closed {
 		return nil, fmt.Errorf("%w: the dispatcher has ended", ErrClosed)
 	}
-	if n := r.count.Add(1); n > int64(r.options.MaxWatchers) {
-		r.count.Add(-1)
+	if !r.admit() {
 		return nil, fmt.Errorf("%w: there are %d; raise RegistryOptions.MaxWatchers or stop some", ErrTooManyWatchers, r.options.MaxWatchers)
 	}
 	r.insert(w)
@@ -106,6 +105,19 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 	handle := &Watcher{inner: w}
 	runtime.AddCleanup(handle, func(w *watcher) { w.end(ErrClosed, false) }, w)
 	return handle, nil
+}
+
+// admit counts one more watcher, if there is room.
+func (r *Registry) admit() bool {
+	for {
+		n := r.count.Load()
+		if n >= int64(r.options.MaxWatchers) {
+			return false
+		}
+		if r.count.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
 }
 
 // begin makes an inserted watcher live. The epoch is read before the revision:
