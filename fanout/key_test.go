@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -63,7 +64,7 @@ func literalSubject(s string) bool {
 		}
 	}
 	for _, r := range s {
-		if r <= ' ' || r == 0x7f || r == '*' || r == '>' {
+		if unicode.IsControl(r) || r == ' ' || r == '*' || r == '>' {
 			return false
 		}
 	}

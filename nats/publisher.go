@@ -276,9 +276,12 @@ func (s *session) publish(e *fanout.Event) error {
 
 func (s *session) reset(lost Range) error {
 	p := s.p
+	if err := p.publishJSON(p.o.Subjects.Reset(), Reset{Cluster: p.o.Cluster, Term: p.o.Term, Range: lost}); err != nil {
+		return err
+	}
 	p.resets.Store(&resets{count: p.resets.Load().count + 1, last: &lost})
 	p.o.Logger.Warn("events may not have been published", "from", lost.From, "to", lost.To)
-	return p.publishJSON(p.o.Subjects.Reset(), Reset{Cluster: p.o.Cluster, Term: p.o.Term, Range: lost})
+	return nil
 }
 
 // confirm pings behind what was published and records what the pong proves. A

@@ -29,9 +29,12 @@ func TestKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.sub = sub
+	if err := k.conn.Flush(); err != nil { // the broker knows of it now
+		t.Fatal(err)
+	}
 	for _, key := range trickyKeys {
 		if err := k.check(t, key); err != nil {
-			t.Errorf("key %q: %v", key, err)
+			t.Fatalf("key %q: %v", key, err)
 		}
 	}
 	rapid.Check(t, func(r *rapid.T) {
