@@ -1,7 +1,7 @@
 # What CI runs is `make check`. Everything else is a part of it, or for people.
 
 MODULES := . bench examples
-FUZZ    := 10s
+FUZZ    := 5s
 BIN     := $(CURDIR)/bin
 NATSCLI := v0.5.1
 export GOFLAGS := -buildvcs=false

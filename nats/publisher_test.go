@@ -194,7 +194,11 @@ func TestPublisherAnnouncesWhatTheRingLost(t *testing.T) {
 	}
 	b.wantRevisions(b.heard.revisions()[slots:], 1001, 1000+slots)
 	b.heard.until(b.ctx, "a beacon repeats the reset", func() bool {
-		last := b.heard.beacons[len(b.heard.beacons)-1]
+		n := len(b.heard.beacons)
+		if n == 0 || b.heard.beacons[n-1].Published < 1000 {
+			return false
+		}
+		last := b.heard.beacons[n-1]
 		return last.Resets == 1 && last.Reset != nil && *last.Reset == want[0].Range
 	})
 }
