@@ -124,13 +124,16 @@ func checked(t testing.TB) Subjects {
 	return s
 }
 
-// wantNoGoroutineIn waits until no goroutine runs one of the functions, which
-// are given by a part of their names.
+// goroutineIn reports whether a goroutine runs one of the functions, which are
+// given by a part of their names.
+func goroutineIn(functions ...string) bool {
+	buf := make([]byte, 1<<20)
+	stacks := string(buf[:runtime.Stack(buf, true)])
+	return slices.ContainsFunc(functions, func(f string) bool { return strings.Contains(stacks, f) })
+}
+
+// wantNoGoroutineIn waits until no goroutine runs one of the functions.
 func wantNoGoroutineIn(t testing.TB, ctx context.Context, functions ...string) {
 	t.Helper()
-	buf := make([]byte, 1<<20)
-	eventually(t, ctx, fmt.Sprintf("no goroutine is left in %v", functions), func() bool {
-		stacks := string(buf[:runtime.Stack(buf, true)])
-		return !slices.ContainsFunc(functions, func(f string) bool { return strings.Contains(stacks, f) })
-	})
+	eventually(t, ctx, fmt.Sprintf("no goroutine is left in %v", functions), func() bool { return !goroutineIn(functions...) })
 }

@@ -365,7 +365,7 @@ func TestPublisherEndsWhileStalled(t *testing.T) {
 		b.ring.Push(b.event(value))
 	}
 	b.ring.Flush()
-	b.push(1)
+	eventually(t, b.ctx, "a write blocks", func() bool { return goroutineIn("nats.wholeConn.Write") })
 	b.cancel(errOwnerStopped)
 	receive(t, b.ctx, "Run returns although the broker is stalled", b.ended)
 	if !errors.Is(b.err, errOwnerStopped) {

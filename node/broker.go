@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -222,24 +221,9 @@ func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.
 		if parse, ok := errors.AsType[*url.Error](err); ok {
 			err = parse.Err // without the URL
 		}
-		return nil, fmt.Errorf("node: connect to the broker at %s: %w", redact(b.url), err)
+		return nil, fmt.Errorf("node: connect to the broker at %s: %w", nats.Redact(b.url), err)
 	}
 	return conn, nil
-}
-
-// redact removes credentials from URLs before they are shown: from the text,
-// because what is no valid URL may hold them too.
-func redact(urls string) string {
-	list := strings.Split(urls, ",")
-	for i, u := range list {
-		u = strings.TrimSpace(u)
-		host := strings.Index(u, "://") + len("://")
-		if host < len("://") {
-			host = 0
-		}
-		list[i] = u[:host] + u[max(host, strings.LastIndexByte(u, '@')+1):]
-	}
-	return strings.Join(list, ",")
 }
 
 // routesAddr returns where the broker listens for routes, empty if it does not.

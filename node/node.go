@@ -333,7 +333,7 @@ func (n *Node) Leader() string {
 func (n *Node) Revision() uint64 { return n.machine.Revision() }
 
 // NATSURL returns the URL for NATS clients, without credentials.
-func (n *Node) NATSURL() string { return redact(n.broker.url) }
+func (n *Node) NATSURL() string { return nats.Redact(n.broker.url) }
 
 // RoutesAddr returns where the broker listens for other brokers, empty if it
 // does not.

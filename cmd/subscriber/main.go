@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 	natsgo "github.com/nats-io/nats.go"
 
+	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -97,8 +99,26 @@ func parse(args []string, stdout, stderr io.Writer) (f *flags, code int, done bo
 
 var errUsage = errors.New("wrong pattern")
 
+// check refuses what no server would make right.
+func (f *flags) check() error {
+	subjects := nats.Subjects{Watch: f.WatchRoot}
+	err := subjects.Check()
+	for _, pattern := range f.Patterns {
+		if err == nil {
+			err = fanout.CheckPattern(pattern)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s", errUsage, strings.TrimPrefix(err.Error(), "fanout: "))
+	}
+	return nil
+}
+
 // watch prints changes until ctx ends or enough were printed.
 func watch(ctx context.Context, f *flags, stdout, stderr io.Writer) error {
+	if err := f.check(); err != nil {
+		return err
+	}
 	say := func(format string, args ...any) { fmt.Fprintf(stderr, "subscriber: "+format+"\n", args...) }
 	conn, err := natsgo.Connect(f.Server,
 		natsgo.Name("watchcast subscriber"),
@@ -114,14 +134,14 @@ func watch(ctx context.Context, f *flags, stdout, stderr io.Writer) error {
 		}),
 	)
 	if err != nil {
-		return fmt.Errorf("cannot connect to %s: %w; is a node running there?", f.Server, err)
+		if parse, ok := errors.AsType[*url.Error](err); ok {
+			err = parse.Err // without the URL
+		}
+		return fmt.Errorf("cannot connect to %s: %w; is a node running there?", nats.Redact(f.Server), err)
 	}
 	defer conn.Close()
 	sub, err := nats.Subscribe(conn, nats.Subjects{Watch: f.WatchRoot}, f.Patterns...)
 	if err != nil {
-		if isBadInput(err) {
-			return fmt.Errorf("%w: %s", errUsage, strings.TrimPrefix(err.Error(), "fanout: "))
-		}
 		return err
 	}
 	print := lines(stdout)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -12,10 +11,6 @@ import (
 
 	"github.com/watchcast/watchcast/fanout"
 )
-
-func isBadInput(err error) bool {
-	return errors.Is(err, fanout.ErrBadPattern) || errors.Is(err, fanout.ErrBadOption)
-}
 
 const shownBytes = 256 // of a value, on a line
 
@@ -38,7 +33,11 @@ func show(value []byte) string {
 	cut := ""
 	if len(value) > shownBytes {
 		cut = fmt.Sprintf("… (%d bytes)", len(value))
-		value = value[:shownBytes]
+		end := shownBytes
+		for end > shownBytes-utf8.UTFMax && !utf8.RuneStart(value[end]) {
+			end-- // not within a character
+		}
+		value = value[:end]
 	}
 	text := string(value)
 	for _, r := range text {
