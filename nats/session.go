@@ -1,0 +1,157 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/watchcast/watchcast/fanout"
+)
+
+// session is what its goroutines share.
+type session struct {
+	p          *Publisher
+	connection uint64        // count of reconnects: tells one connection from another
+	dirty      chan struct{} // something was published since the last ping
+	beacons    chan struct{} // many events were published since the last beacon
+}
+
+// alive reports whether the connection is the one on which the session began.
+func (s *session) alive() bool {
+	conn := s.p.o.Conn
+	return conn.IsConnected() && conn.Stats().Reconnects == s.connection
+}
+
+// stream publishes events as they come.
+func (s *session) stream(ctx context.Context) error {
+	p := s.p
+	after := p.confirmed.Load()
+	if p.lost != nil {
+		if err := s.reset(*p.lost); err != nil {
+			return err
+		}
+		after = p.o.After
+		p.published.Store(after)
+		poke(s.dirty)
+	}
+	cursor := p.o.Ring.Cursor(after)
+	defer cursor.Close()
+	buf := make([]*fanout.Event, 0, publishBatch)
+	since := 0
+	for {
+		events, err := cursor.Next(ctx, buf[:0])
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			if err := s.publish(e); err != nil {
+				return err
+			}
+		}
+		p.published.Store(cursor.Last())
+		clear(events)
+		poke(s.dirty)
+		if since += len(events); since >= BeaconEvents {
+			since = 0
+			poke(s.beacons)
+		}
+	}
+}
+
+func (s *session) publish(e *fanout.Event) error {
+	p := s.p
+	switch e.Op {
+	case fanout.Lagged:
+		return s.reset(Range{From: e.PrevRevision, To: e.Revision})
+	case fanout.Reset:
+		return s.reset(Range{From: min(p.published.Load()+1, e.Revision), To: e.Revision})
+	}
+	err := p.o.Conn.PublishMsg(p.o.Subjects.EncodeEvent(e))
+	if errors.Is(err, nats.ErrMaxPayload) {
+		// The broker takes less than the cluster was set up for. The change is
+		// committed all the same, so say that it was not published.
+		p.o.Logger.Warn("event is too large for the broker", "key", e.Key, "bytes", len(e.Value), "revision", e.Revision)
+		return s.reset(Range{From: e.Revision, To: e.Revision})
+	}
+	if err == nil {
+		p.events.Add(1)
+	}
+	return err
+}
+
+func (s *session) reset(lost Range) error {
+	p := s.p
+	if err := p.publishJSON(p.o.Subjects.Reset(), Reset{Cluster: p.o.Cluster, Term: p.o.Term, Range: lost}); err != nil {
+		return err
+	}
+	p.resets.Store(&resets{count: p.resets.Load().count + 1, last: &lost})
+	p.o.Logger.Warn("events may not have been published", "from", lost.From, "to", lost.To)
+	return nil
+}
+
+// confirm pings behind what was published and records what the pong proves. A
+// connection on which that fails is given up, with all that is still on its way:
+// behind it, a next session might wait for its own answers for ever.
+func (s *session) confirm(ctx context.Context) error {
+	p := s.p
+	for {
+		select {
+		case <-s.dirty:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		revision := p.published.Load()
+		if err := s.prove(ctx); err != nil {
+			if ctx.Err() == nil && s.alive() {
+				p.o.Conn.ForceReconnect() // its only error is that the connection is closed
+			}
+			return err
+		}
+		p.confirm(revision)
+	}
+}
+
+// prove returns nil if the broker has processed what was handed to the
+// connection before.
+func (s *session) prove(ctx context.Context) error {
+	conn := s.p.o.Conn
+	flush, cancel := context.WithTimeout(ctx, s.p.patience)
+	defer cancel()
+	if err := conn.FlushWithContext(flush); err != nil {
+		return fmt.Errorf("nats: the broker does not answer: %w", err)
+	}
+	if !s.alive() {
+		return errDisconnected
+	}
+	// A broker that refuses a message, for want of permission say, answers
+	// pings all the same, but it complains first.
+	if err := conn.LastError(); err != nil {
+		return fmt.Errorf("nats: the broker refuses what is published: %w", err)
+	}
+	return nil
+}
+
+// beacon publishes beacons. They speak of what is confirmed: what was merely
+// handed to the connection may be lost with it, while the beacon already goes
+// out on the next one. Each asks for an answer, so that a broker that is gone is
+// noticed while nothing happens.
+func (s *session) beacon(ctx context.Context) error {
+	p := s.p
+	tick := time.NewTicker(BeaconPeriod)
+	defer tick.Stop()
+	for {
+		if err := p.publishBeacon(); err != nil {
+			return err
+		}
+		poke(s.dirty)
+		select {
+		case <-tick.C:
+		case <-s.beacons:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
