@@ -85,7 +85,8 @@ type Publisher struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when confirmed grows
 
-	seq         atomic.Uint64
+	beaconMu    sync.Mutex // held while one is made and sent, so that seq grows on the wire
+	seq         uint64
 	resets      atomic.Pointer[resets]
 	events      atomic.Uint64
 	interrupted atomic.Bool // and nothing was confirmed since
@@ -222,7 +223,10 @@ func (p *Publisher) confirm(revision uint64) {
 }
 
 func (p *Publisher) publishBeacon() error {
-	beacon := Beacon{Cluster: p.o.Cluster, Term: p.o.Term, Seq: p.seq.Add(1), Published: p.confirmed.Load()}
+	p.beaconMu.Lock()
+	defer p.beaconMu.Unlock()
+	p.seq++
+	beacon := Beacon{Cluster: p.o.Cluster, Term: p.o.Term, Seq: p.seq, Published: p.confirmed.Load()}
 	resets := p.resets.Load() // after what they may be the excuse for
 	beacon.Resets, beacon.Reset = resets.count, resets.last
 	return p.publishJSON(p.o.Subjects.Beacon(), beacon)

@@ -333,6 +333,29 @@ func TestPublisherBrokerRestart(t *testing.T) {
 	b.wantRevisions(b.heard.revisions(), 1, 300)
 }
 
+// The last word of a leader that stops is how far it got.
+func TestPublisherDrain(t *testing.T) {
+	b := newBridge(t, bridgeOptions{}).run()
+	for range 6 {
+		b.push(BeaconEvents / 2) // so that other beacons are under way
+		if err := b.publisher.Drain(b.ctx, b.revision); err != nil {
+			t.Fatal(err)
+		}
+		b.heard.settle(b.ctx)
+		n := len(b.heard.beacons)
+		if n == 0 || b.heard.beacons[n-1].Published != b.revision {
+			t.Fatalf("after %d beacons nobody said that %d is published", n, b.revision)
+		}
+	}
+	b.proxy.stall(toClient)
+	b.push(1)
+	ctx, cancel := context.WithTimeoutCause(b.ctx, 10*time.Millisecond, errOwnerStopped)
+	defer cancel()
+	if err := b.publisher.Drain(ctx, b.revision); !errors.Is(err, errOwnerStopped) {
+		t.Errorf("error is %v, want the cause of the context", err)
+	}
+}
+
 // A broker that takes everything and says nothing is given up, also while
 // nothing happens.
 func TestPublisherGivesUpSilentBroker(t *testing.T) {

@@ -60,6 +60,7 @@ func startCluster(t *testing.T, size int) (nodes []*Node) {
 		c := single(t)
 		c.ID = fmt.Sprintf("n%d", i+1)
 		c.Peers, c.Raft = peers, peers[c.ID]
+		c.ElectionTimeout = 2 * time.Second // a busy test machine pauses for longer than the default
 		c.Routes, c.JoinRoutes, c.ClusterSecret = routes[i], routes, "not a secret"
 		n, err := Start(bounded(t), c)
 		if errors.Is(err, ErrListen) {

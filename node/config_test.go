@@ -3,6 +3,7 @@ package node
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/nats"
@@ -23,6 +24,7 @@ func TestBadConfig(t *testing.T) {
 		{"id not ASCII", Config{ID: "nöde"}, []string{"ID", `"nöde"`}},
 		{"memory and a directory", Config{InMemory: true, DataDir: "here"}, []string{"InMemory", "DataDir", `"here"`, "give one"}},
 		{"peers without this node", Config{Raft: "127.0.0.1:7000", Peers: map[string]string{"other": "127.0.0.1:7001"}}, []string{"Peers", `"node-1"`, "list every founding node"}},
+		{"election timeout", Config{ElectionTimeout: time.Millisecond}, []string{"ElectionTimeout", "1ms", "50ms"}},
 		{"peers without Raft", Config{Peers: peers}, []string{"Peers", "Raft", "the address"}},
 		{"peer without a port", Config{Raft: "127.0.0.1:7000", Peers: map[string]string{DefaultID: "127.0.0.1"}}, []string{"peer", `"node-1"`, `"127.0.0.1"`, "host:port"}},
 		{"payload too small", Config{MaxPayload: 1000}, []string{"MaxPayload", "1000", "65536", "67108864"}},

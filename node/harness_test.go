@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -147,11 +148,18 @@ func connect(t *testing.T, url string, options ...natsgo.Option) *natsgo.Conn {
 // request asks the key-value service and returns its reply, errors included.
 func request(t *testing.T, conn *natsgo.Conn, subject string, value []byte) *natsgo.Msg {
 	t.Helper()
-	reply, err := conn.RequestWithContext(bounded(t), subject, value)
-	if err != nil {
-		t.Fatalf("request %s: %v", subject, err)
+	ctx := bounded(t)
+	for {
+		reply, err := conn.RequestWithContext(ctx, subject, value)
+		if errors.Is(err, natsgo.ErrNoResponders) { // no leader that this broker knows of: ask again
+			pause(ctx, leaderPoll)
+			continue
+		}
+		if err != nil {
+			t.Fatalf("request %s: %v", subject, err)
+		}
+		return reply
 	}
-	return reply
 }
 
 // revisionOf returns the revision in a reply, or the error that it is.

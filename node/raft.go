@@ -12,18 +12,14 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Raft's clockwork. Elections are random within one to two timeouts, so a dead
-// leader is replaced within about half a second; the short commit timeout is
-// what a follower's watchers lag behind when nothing else is written.
+// The rest of Raft's clockwork. The short commit timeout is what a follower's
+// watchers lag behind when nothing else is written.
 const (
-	heartbeatTimeout   = 250 * time.Millisecond
-	electionTimeout    = 250 * time.Millisecond
-	leaderLeaseTimeout = 200 * time.Millisecond
-	commitTimeout      = 4 * time.Millisecond
-	maxAppendEntries   = 256
-	snapshotsKept      = 2
-	transportTimeout   = 2 * time.Second
-	transportPool      = 3
+	commitTimeout    = 4 * time.Millisecond
+	maxAppendEntries = 256
+	snapshotsKept    = 2
+	transportTimeout = 2 * time.Second
+	transportPool    = 3
 )
 
 // ErrCorrupt says that what is on disk cannot be read; the text says which part
@@ -89,9 +85,11 @@ func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
 	}
 	conf := raft.DefaultConfig()
 	conf.LocalID = raft.ServerID(c.ID)
-	conf.HeartbeatTimeout = heartbeatTimeout
-	conf.ElectionTimeout = electionTimeout
-	conf.LeaderLeaseTimeout = leaderLeaseTimeout
+	// An election begins at random within one to two timeouts, so with 250 ms a
+	// dead leader is replaced within about half a second.
+	conf.HeartbeatTimeout = c.ElectionTimeout
+	conf.ElectionTimeout = c.ElectionTimeout
+	conf.LeaderLeaseTimeout = c.ElectionTimeout * 4 / 5
 	conf.CommitTimeout = commitTimeout
 	conf.MaxAppendEntries = maxAppendEntries
 	conf.BatchApplyCh = true

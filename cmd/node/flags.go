@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 	kongyaml "github.com/alecthomas/kong-yaml"
@@ -44,12 +45,13 @@ type flags struct {
 	NATSURL    string `name:"nats-url" placeholder:"URL,..." group:"Broker" help:"Use an existing NATS cluster instead of the embedded broker."`
 	MaxPayload int    `placeholder:"BYTES" default:"1048576" group:"Broker" help:"Longest message the embedded broker takes; a new cluster allows values 4 KiB shorter (${default})."`
 
-	Peers         map[string]string `placeholder:"ID=HOST:PORT,..." mapsep:"," group:"Cluster" help:"The nodes that found the cluster and their Raft addresses, this one included."`
-	Raft          string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the Raft traffic of the other nodes here."`
-	Routes        string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the brokers of the other nodes here."`
-	JoinRoutes    []string          `placeholder:"HOST:PORT" group:"Cluster" help:"Where the brokers of the other nodes listen."`
-	ClusterSecret string            `placeholder:"SECRET" group:"Cluster" help:"What the brokers of a cluster show each other, 8 bytes or more; better in the environment than on the command line."`
-	Insecure      bool              `group:"Cluster" help:"Allow addresses that others can reach, though clients need no credentials and Raft is not encrypted."`
+	Peers           map[string]string `placeholder:"ID=HOST:PORT,..." mapsep:"," group:"Cluster" help:"The nodes that found the cluster and their Raft addresses, this one included."`
+	Raft            string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the Raft traffic of the other nodes here."`
+	Routes          string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the brokers of the other nodes here."`
+	JoinRoutes      []string          `placeholder:"HOST:PORT" group:"Cluster" help:"Where the brokers of the other nodes listen."`
+	ClusterSecret   string            `placeholder:"SECRET" group:"Cluster" help:"What the brokers of a cluster show each other, 8 bytes or more; better in the environment than on the command line."`
+	ElectionTimeout time.Duration     `placeholder:"TIME" default:"250ms" group:"Cluster" help:"How long without a leader before an election (${default}); longer where the network or the machines pause."`
+	Insecure        bool              `group:"Cluster" help:"Allow addresses that others can reach, though clients need no credentials and Raft is not encrypted."`
 
 	LogLevel string `enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"What to log on standard error: ${enum} (${default})."`
 }
@@ -128,21 +130,22 @@ func (c configFile) Resolve(ctx *kong.Context, parent *kong.Path, flag *kong.Fla
 
 func (f *flags) config(log *slog.Logger) node.Config {
 	return node.Config{
-		ID:            f.ID,
-		DataDir:       f.Data,
-		InMemory:      f.Dev,
-		NATS:          f.NATS,
-		NATSURL:       f.NATSURL,
-		Routes:        f.Routes,
-		JoinRoutes:    f.JoinRoutes,
-		ClusterSecret: f.ClusterSecret,
-		MaxPayload:    f.MaxPayload,
-		Raft:          f.Raft,
-		Peers:         f.Peers,
-		HTTP:          f.HTTP,
-		Insecure:      f.Insecure,
-		Logger:        log,
-		Version:       version(),
+		ID:              f.ID,
+		DataDir:         f.Data,
+		InMemory:        f.Dev,
+		NATS:            f.NATS,
+		NATSURL:         f.NATSURL,
+		Routes:          f.Routes,
+		JoinRoutes:      f.JoinRoutes,
+		ClusterSecret:   f.ClusterSecret,
+		ElectionTimeout: f.ElectionTimeout,
+		MaxPayload:      f.MaxPayload,
+		Raft:            f.Raft,
+		Peers:           f.Peers,
+		HTTP:            f.HTTP,
+		Insecure:        f.Insecure,
+		Logger:          log,
+		Version:         version(),
 	}
 }
 
