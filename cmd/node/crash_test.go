@@ -166,9 +166,14 @@ func TestCrash(t *testing.T) {
 	before.drain()
 	recorded := announcedRevision(t, dir)
 
-	second := startProcess(t, nil, nodeArgs(dir)...)
-	conn := connect(t, second.url())
+	// On the same port, and with time before it leads, so that the witness is
+	// there before anything is published.
+	second := startProcess(t, nil, "--data", dir, "--nats", strings.TrimPrefix(url, "nats://"), "--http", "off", "--election-timeout", "3s")
+	conn := connectSoon(t, url)
 	after := newWitness(t, conn)
+	if strings.Contains(second.stdout.String(), "ready") {
+		t.Fatal("the node was ready before the witness")
+	}
 	second.ready()
 	reply, err := conn.Request("kv.put.marker", nil, limit)
 	if err != nil {

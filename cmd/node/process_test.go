@@ -180,3 +180,20 @@ func connect(t *testing.T, url string) *natsgo.Conn {
 	t.Cleanup(conn.Close)
 	return conn
 }
+
+// connectSoon connects as soon as somebody listens at url.
+func connectSoon(t *testing.T, url string) *natsgo.Conn {
+	t.Helper()
+	for ctx := bounded(t); ; {
+		conn, err := natsgo.Connect(url)
+		if err == nil {
+			t.Cleanup(conn.Close)
+			return conn
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("connect to %s: %v", url, err)
+		}
+	}
+}
