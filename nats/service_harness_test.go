@@ -115,6 +115,7 @@ func (k *kv) inbox(size int) *replies {
 	if _, err := k.client.ChanSubscribe(r.prefix+".*", r.messages); err != nil {
 		k.t.Fatal(err)
 	}
+	flush(k.t, k.ctx, k.client) // requests may come from another connection
 	return r
 }
 
