@@ -14,10 +14,11 @@ import (
 // rig is a fan-out on its own. The goroutine of the measure is its producer, as
 // Raft's apply goroutine is that of a node.
 type rig struct {
-	ring     *fanout.Ring
-	registry *fanout.Registry
-	revision uint64
-	stop     func()
+	ring       *fanout.Ring
+	registry   *fanout.Registry
+	dispatcher *fanout.Dispatcher
+	revision   uint64
+	stop       func()
 }
 
 // startRig starts a dispatcher that spins so long before it parks; 0 for its
@@ -38,7 +39,7 @@ func startRig(spin time.Duration, watchers int) (*rig, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { dispatcher.Run(ctx) }) // its only error is that it was stopped
-	return &rig{ring: ring, registry: registry, stop: func() { cancel(); wg.Wait() }}, nil
+	return &rig{ring: ring, registry: registry, dispatcher: dispatcher, stop: func() { cancel(); wg.Wait() }}, nil
 }
 
 // watch registers a watcher of each key. Only what it returns keeps them.
@@ -76,7 +77,6 @@ type cost struct {
 func (r *rig) notify(bursts int, keys []string) (c cost, err error) {
 	events := make([]fanout.Event, bursts*burstSize)
 	value := make([]byte, 100)
-	delivered := r.registry.Stats().Events
 	var before, after runtime.MemStats
 	spent := make([]float64, 0, bursts)
 	runtime.ReadMemStats(&before)
@@ -93,8 +93,7 @@ func (r *rig) notify(bursts int, keys []string) (c cost, err error) {
 		}
 		r.ring.Flush()
 		spent = append(spent, float64(time.Since(start).Nanoseconds()))
-		delivered += burstSize
-		if err := r.awaitDelivered(delivered); err != nil {
+		if err := r.awaitDelivered(); err != nil {
 			return cost{}, err
 		}
 	}
@@ -107,14 +106,14 @@ func (r *rig) notify(bursts int, keys []string) (c cost, err error) {
 
 // awaitDelivered stays on its core: a producer that parks would change hands
 // with the dispatcher.
-func (r *rig) awaitDelivered(events uint64) error {
+func (r *rig) awaitDelivered() error {
 	begun := time.Now()
-	for r.registry.Stats().Events < events {
+	for r.dispatcher.Revision() < r.revision {
 		if runtime.GOMAXPROCS(0) == 1 {
 			runtime.Gosched()
 		}
 		if time.Since(begun) > stuck {
-			return fmt.Errorf("%w: %d events of %d in %v", errStuck, r.registry.Stats().Events, events, stuck)
+			return fmt.Errorf("%w: it is at revision %d of %d after %v", errStuck, r.dispatcher.Revision(), r.revision, stuck)
 		}
 	}
 	for end := time.Now().Add(pause); time.Now().Before(end); {

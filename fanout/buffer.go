@@ -3,67 +3,127 @@ package fanout
 // buffer is a watcher's bounded queue, oldest first. It decides what is lost
 // when it is full and keeps account of it. The watcher's mutex guards it.
 //
-// It drops the newest (see overflow). The range of what was dropped is known
-// exactly only once something is kept again or the consumer has caught up, so
-// the open gap lives in fields of its own, not in a slot: the marker is made
-// when the gap closes, and there is always room for it.
+// Events come and are lost by whole revisions (groups), so a batch is never
+// held in part. The limit counts changes; a marker needs no room, and as no two
+// stand side by side there are never more of them than changes, and one.
+//
+// The range of what is dropped at the end is known exactly only once something
+// is kept again or the consumer has caught up. So that gap is open, in fields of
+// its own: the marker is made when it closes. A gap at the front (DropOldest) is
+// a marker in a slot, which grows for as long as it has not been taken.
 type buffer struct {
-	ring   []*Event // grows on need up to limit; given back when drained
-	inline [1]*Event
-	head   int // index of the oldest event
-	n      int // events the consumer may take
-	staged int // events of a batch that is not complete yet, after those n
-	limit  int // slots, markers included
+	ring     []*Event // grows on need; given back when drained. nil slots: see conflation
+	inline   [1]*Event
+	conflate *conflation // with Conflate, once something was held
 
-	gapFrom, gapTo uint64 // open gap, behind everything held; 0 if none, and while a batch is staged
-	lostBatch      uint64 // revision of the batch that was dropped last
+	gapFrom, gapTo uint64 // open gap, behind everything held; 0 if none
+
+	head   uint32 // index of the oldest slot
+	n      uint32 // slots in use
+	events uint32 // changes in these
+	begun  uint32 // slots at the front that belong to a batch of which some was taken
+	limit  uint32 // changes held at most, but for Conflate
+	policy Policy
 }
 
-// put appends e, or drops it and widens the gap. The events of a batch become
-// visible together, at commit; if one does not fit, all of them go. It returns
-// how many events were dropped.
-func (b *buffer) put(e *Event) (dropped int) {
-	if e.inBatch() && e.Revision == b.lostBatch {
-		// An earlier event of the batch was lost. The gap may have been taken
-		// since, with this revision in its range.
-		return 1
+// put takes in the events of one revision, or loses something to the policy. It
+// returns how many events were dropped and how many conflated; with Cancel,
+// whether the watcher must end, with nothing taken in.
+func (b *buffer) put(group []*Event) (dropped, conflated uint64, cancel bool) {
+	if b.policy == Conflate {
+		return 0, b.replace(group), false
 	}
-	need := 1
-	if b.gapTo != 0 {
-		need = 2 // the marker goes first
+	size := uint32(len(group))
+	if b.policy == DropOldest && size <= b.limit {
+		for b.events+size > b.limit {
+			n := b.dropFront()
+			if n == 0 {
+				break // what is left belongs to a batch that the consumer has begun
+			}
+			dropped += uint64(n)
+		}
 	}
-	if b.n+b.staged+need > b.limit {
-		return b.overflow(e)
+	if b.events+size > b.limit {
+		if b.policy == Cancel {
+			return 0, 0, true
+		}
+		at := group[0].order()
+		b.lose(at, at)
+		return dropped + uint64(size), 0, false
 	}
-	if b.gapTo != 0 {
-		b.append(b.closeGap())
+	b.closeGap()
+	for _, e := range group {
+		b.append(e)
+	}
+	return dropped, 0, false
+}
+
+// putProgress takes in a Progress event if there is room and no loss to be told
+// first. One that would follow another takes its place.
+func (b *buffer) putProgress(e *Event) {
+	if b.gapTo != 0 || (b.policy != Conflate && b.events >= b.limit) {
+		return
+	}
+	if b.n > 0 {
+		if last := b.slot(b.n - 1); (*last).Op == Progress {
+			*last = e
+			return
+		}
 	}
 	b.append(e)
-	if !e.inBatch() {
-		b.commit()
-	}
-	return 0
 }
 
-// overflow drops e and, with it, what was staged of its batch.
-func (b *buffer) overflow(e *Event) (dropped int) {
-	dropped = 1
-	from := e.Revision
-	for ; b.staged > 0; b.staged-- {
-		slot := &b.ring[b.index(b.n+b.staged-1)]
-		if (*slot).Op == Lagged {
-			from = (*slot).PrevRevision
-		} else {
-			dropped++
+// dropFront loses the oldest revision, with the markers around it, and leaves
+// one marker for all. It returns how many changes that were; 0 if none may go.
+func (b *buffer) dropFront() (changes uint32) {
+	var marker *Event
+	var from, to uint64
+	end := b.begun
+	for ; end < b.n; end++ {
+		e := *b.slot(end)
+		switch {
+		case e.Op == Lagged:
+			if marker = e; from == 0 {
+				from = e.PrevRevision
+			}
+			to = e.Revision
+		case e.Op == Progress: // it would say no more than the marker
+		case changes > 0 && e.order() != to:
+			return b.cutFront(end, marker, from, to, changes)
+		default:
+			if from == 0 {
+				from = e.order()
+			}
+			to = e.order()
+			changes++
 		}
-		*slot = nil
 	}
-	b.shrink()
-	b.lose(from, e.Revision)
-	if e.inBatch() {
-		b.lostBatch = e.Revision
+	if changes == 0 {
+		return 0
 	}
-	return dropped
+	return b.cutFront(end, marker, from, to, changes)
+}
+
+// cutFront puts a marker of from..to in place of the slots below end, but for
+// those of a batch that was begun, which go in front of it. A marker that was
+// made earlier nobody has seen yet, so it may grow.
+func (b *buffer) cutFront(end uint32, marker *Event, from, to uint64, changes uint32) uint32 {
+	if marker == nil {
+		marker = &Event{Op: Lagged}
+	}
+	marker.PrevRevision, marker.Revision = from, to
+	*b.slot(end - 1) = marker
+	skip := end - 1 - b.begun
+	for i := b.begun; i > 0; i-- {
+		*b.slot(i - 1 + skip) = *b.slot(i - 1)
+	}
+	for i := range skip {
+		*b.slot(i) = nil
+	}
+	b.head = b.index(skip)
+	b.n -= skip
+	b.events -= changes
+	return changes
 }
 
 // lose widens the open gap through from..to, which lies above it, or opens one.
@@ -74,76 +134,132 @@ func (b *buffer) lose(from, to uint64) {
 	b.gapTo = to
 }
 
-// closeGap makes the marker of the open gap.
-func (b *buffer) closeGap() *Event {
+// closeGap puts the marker of the open gap, if there is one, behind what is
+// held; onto the marker there, if that is the last.
+func (b *buffer) closeGap() {
+	if b.gapTo == 0 {
+		return
+	}
+	if b.n > 0 {
+		if last := *b.slot(b.n - 1); last.Op == Lagged {
+			last.Revision = b.gapTo
+			b.gapFrom, b.gapTo = 0, 0
+			return
+		}
+	}
+	b.append(b.takeGap())
+}
+
+// takeGap makes the marker of the open gap.
+func (b *buffer) takeGap() *Event {
 	e := &Event{Op: Lagged, PrevRevision: b.gapFrom, Revision: b.gapTo}
 	b.gapFrom, b.gapTo = 0, 0
 	return e
 }
 
-// commit makes visible what was staged.
-func (b *buffer) commit() {
-	b.n += b.staged
-	b.staged = 0
-}
-
 // take removes the oldest event; nil if there is none. With nothing held, an
 // open gap ends here: the consumer has caught up with it.
 func (b *buffer) take() *Event {
+	if b.conflate != nil {
+		b.skipHoles()
+	}
 	if b.n == 0 {
 		if b.gapTo != 0 {
-			return b.closeGap()
+			return b.takeGap()
 		}
 		return nil
 	}
-	e := b.ring[b.head]
-	b.ring[b.head] = nil
-	b.n--
-	b.head = b.index(1)
+	e := b.pop()
+	if e.Op == Lagged {
+		b.joinGaps(e)
+	}
 	b.shrink()
 	return e
+}
+
+// pop removes the first slot and returns what was there.
+func (b *buffer) pop() *Event {
+	slot := b.slot(0)
+	e := *slot
+	*slot = nil
+	b.n--
+	b.head = b.index(1)
+	if e.counts() {
+		b.events--
+	}
+	switch {
+	case b.conflate != nil:
+		b.conflate.taken(e)
+	case b.begun > 0:
+		b.begun--
+	case e.inBatch():
+		for b.begun < b.n && (*b.slot(b.begun)).sameBatch(e) {
+			b.begun++
+		}
+	}
+	return e
+}
+
+// joinGaps makes marker, which was taken, speak for those that follow it with no
+// change in between.
+func (b *buffer) joinGaps(marker *Event) {
+	for {
+		if b.conflate != nil {
+			b.skipHoles()
+		}
+		if b.n == 0 || (*b.slot(0)).Op != Lagged {
+			break
+		}
+		marker.Revision = b.pop().Revision
+	}
+	if b.n == 0 && b.gapTo != 0 {
+		marker.Revision = b.takeGap().Revision
+	}
 }
 
 // ready reports whether take would return something.
 func (b *buffer) ready() bool { return b.n > 0 || b.gapTo != 0 }
 
 // clear forgets everything.
-func (b *buffer) clear() { *b = buffer{limit: b.limit} }
+func (b *buffer) clear() { *b = buffer{limit: b.limit, policy: b.policy} }
 
-func (b *buffer) index(i int) int {
-	if i += b.head; i >= len(b.ring) {
-		i -= len(b.ring)
+func (b *buffer) slot(i uint32) **Event { return &b.ring[b.index(i)] }
+
+func (b *buffer) index(i uint32) uint32 {
+	if i += b.head; i >= uint32(len(b.ring)) {
+		i -= uint32(len(b.ring))
 	}
 	return i
 }
 
 // shrink gives the slots back if nothing is held.
 func (b *buffer) shrink() {
-	if b.n+b.staged == 0 {
+	if b.n == 0 {
 		b.ring, b.head = b.inline[:], 0
 	}
 }
 
 func (b *buffer) append(e *Event) {
-	held := b.n + b.staged
-	if held == len(b.ring) {
+	if b.n == uint32(len(b.ring)) {
 		b.grow()
 	}
-	b.ring[b.index(held)] = e
-	b.staged++
+	b.n++
+	*b.slot(b.n - 1) = e
+	if e.counts() {
+		b.events++
+	}
 }
 
 // grow makes room for one more: inline first, then at least four, then twice
 // as many.
 func (b *buffer) grow() {
-	held := b.n + b.staged
-	if held == 0 {
+	if b.n == 0 {
 		b.ring = b.inline[:]
 		return
 	}
-	bigger := make([]*Event, min(max(4, 2*len(b.ring)), b.limit))
-	for i := range held {
-		bigger[i] = b.ring[b.index(i)]
+	bigger := make([]*Event, max(4, 2*len(b.ring)))
+	for i := range b.n {
+		bigger[i] = *b.slot(i)
 	}
 	b.inline[0] = nil
 	b.ring, b.head = bigger, 0

@@ -6,98 +6,125 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestBufferModel offers single events, batches and losses in any order, and
-// takes in between, also while a batch is on its way.
+var policies = []Policy{DropNewest, DropOldest, Conflate, Cancel}
+
+// TestBufferModel offers single changes, batches and losses in any order and to
+// each policy, and takes in between.
 func TestBufferModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		limit := rapid.IntRange(1, 12).Draw(t, "limit")
-		b, m := &buffer{limit: limit}, &mailbox{limit: limit}
-		var l ledger
-		revision, dropped := uint64(0), 0
-		offered := make(map[uint64]int) // events of a revision
-		step := func() uint64 {
-			revision += rapid.Uint64Range(1, 3).Draw(t, "step")
-			return revision
-		}
-		put := func(e *Event) {
-			got, want := b.put(e), m.put(e)
-			if got != want {
-				t.Fatalf("put of revision %d dropped %d events, want %d", e.Revision, got, want)
-			}
-			offered[e.Revision]++
-			dropped += got
-		}
-		take := func() bool {
-			ready := b.ready()
-			got, want := b.take(), m.take()
-			if !same(got, want) || ready != (got != nil) {
-				t.Fatalf("take gave %+v, want %+v; ready said %v", got, want, ready)
-			}
-			if got != nil {
-				l.add(t, got)
-			}
-			return got != nil
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"put": func(*rapid.T) { put(change("k", step())) },
-			"batch": func(t *rapid.T) {
-				keys := make([]string, rapid.IntRange(2, limit+2).Draw(t, "size"))
-				for _, e := range batchOf(step(), keys...) {
-					put(e)
-					for range rapid.IntRange(0, 2).Draw(t, "takes") {
-						take()
-					}
-				}
-				b.commit()
-				m.commit()
-			},
-			"lose": func(*rapid.T) {
-				from, to := step(), step()
-				b.lose(from, to)
-				m.lose(from, to)
-			},
-			"take": func(*rapid.T) { take() },
-			"":     func(t *rapid.T) { checkSlots(t, b) },
+	for _, policy := range policies {
+		t.Run(policy.String(), func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) { testBufferModel(t, policy) })
 		})
-		for take() {
-		}
-		checkDrained(t, b)
-		lost := 0
-		for revision, n := range offered {
-			if l.covers(revision) {
-				lost += n
-			}
-		}
-		if lost != dropped || l.received+dropped != total(offered) {
-			t.Fatalf("received %d, dropped %d, markers cover %d, of %d", l.received, dropped, lost, total(offered))
-		}
-	})
-}
-
-func total(offered map[uint64]int) (n int) {
-	for _, events := range offered {
-		n += events
 	}
-	return n
 }
 
-// checkSlots: the bound holds, and no slot keeps what was taken or dropped.
+func testBufferModel(t *rapid.T, policy Policy) {
+	limit := rapid.IntRange(1, 12).Draw(t, "limit")
+	b := &buffer{limit: uint32(limit), policy: policy}
+	m := &mailbox{limit: limit, policy: policy}
+	var l ledger
+	revision := uint64(0)
+	matched, dropped, conflated := 0, 0, 0
+	var offered []*Event
+	step := func() uint64 {
+		revision += rapid.Uint64Range(1, 3).Draw(t, "step")
+		return revision
+	}
+	put := func(group []*Event) {
+		if m.ended {
+			t.Skip("the watcher has ended")
+		}
+		gotDropped, gotConflated, cancel := b.put(group)
+		wantDropped, wantConflated := m.put(group)
+		if int(gotDropped) != wantDropped || int(gotConflated) != wantConflated || cancel != m.ended {
+			t.Fatalf("put of revision %d dropped %d and conflated %d, cancels: %v; want %d, %d, %v",
+				group[0].Revision, gotDropped, gotConflated, cancel, wantDropped, wantConflated, m.ended)
+		}
+		if cancel {
+			return
+		}
+		offered = append(offered, group...)
+		matched += len(group)
+		dropped += wantDropped
+		conflated += wantConflated
+	}
+	take := func() bool {
+		ready := b.ready()
+		got, want := b.take(), m.take()
+		if !same(got, want) || ready != (got != nil) {
+			t.Fatalf("take gave %+v, want %+v; ready said %v", got, want, ready)
+		}
+		if got != nil {
+			l.add(t, got)
+		}
+		return got != nil
+	}
+	keys := rapid.SampledFrom(modelKeys)
+	t.Repeat(map[string]func(*rapid.T){
+		"put": func(t *rapid.T) { put([]*Event{change(keys.Draw(t, "key"), step())}) },
+		"batch": func(t *rapid.T) {
+			put(batchOf(step(), rapid.SliceOfNDistinct(keys, 2, len(modelKeys), rapid.ID).Draw(t, "keys")...))
+		},
+		"lose": func(t *rapid.T) {
+			if policy == Cancel {
+				t.Skip("the watcher ends then")
+			}
+			from, to := step(), step()
+			b.lose(from, to)
+			m.lose(from, to)
+		},
+		"take": func(*rapid.T) { take() },
+		"": func(t *rapid.T) {
+			checkSlots(t, b)
+			if matched != l.received+dropped+conflated+int(b.events) {
+				t.Fatalf("%d matched, %d were received, %d dropped, %d conflated, %d wait", matched, l.received, dropped, conflated, b.events)
+			}
+		},
+	})
+	for take() {
+	}
+	checkDrained(t, b)
+	if policy == Conflate {
+		return
+	}
+	lost := 0
+	for _, e := range offered {
+		if l.covers(e.Revision) {
+			lost++
+		}
+	}
+	if lost != dropped {
+		t.Fatalf("%d were dropped, the markers cover %d", dropped, lost)
+	}
+}
+
+// checkSlots: the bound holds, no slot keeps what was taken or dropped, and
+// what the buffer says of itself is so.
 func checkSlots(t rapid.TB, b *buffer) {
 	t.Helper()
-	held := b.n + b.staged
-	if held > b.limit || len(b.ring) > b.limit {
-		t.Fatalf("%d of %d slots are in use, the limit is %d", held, len(b.ring), b.limit)
-	}
-	used := 0
+	used, events := uint32(0), uint32(0)
 	for _, e := range b.ring {
 		if e != nil {
 			used++
+			if e.counts() {
+				events++
+			}
 		}
 	}
-	if used != held {
-		t.Fatalf("%d slots hold an event, want %d", used, held)
+	holes := uint32(0)
+	if b.conflate != nil {
+		holes = b.conflate.holes
 	}
-	if held == 0 {
+	if used+holes != b.n || events != b.events {
+		t.Fatalf("%d slots hold %d changes, with %d holes; the buffer says %d and %d", used, events, holes, b.n, b.events)
+	}
+	if b.policy != Conflate && (events > b.limit || used > 2*b.limit+1) {
+		t.Fatalf("%d changes in %d slots, the limit is %d", events, used, b.limit)
+	}
+	if b.policy == Conflate && b.n > 3*uint32(len(modelKeys))+3*squeezeAt {
+		t.Fatalf("%d slots for %d keys", b.n, len(modelKeys))
+	}
+	if b.n == 0 {
 		checkDrained(t, b)
 	}
 }
@@ -110,40 +137,37 @@ func checkDrained(t rapid.TB, b *buffer) {
 	}
 }
 
-// TestBufferMarkerNeedsRoom: with one slot free, an event behind a gap would
-// push its marker out.
-func TestBufferMarkerNeedsRoom(t *testing.T) {
-	b := &buffer{limit: 3}
-	for revision := uint64(1); revision <= 5; revision++ {
-		b.put(change("k", revision))
+// TestConflateStuck: a consumer that does not come costs the slots of its keys,
+// whatever happens meanwhile, losses of the dispatcher included.
+func TestConflateStuck(t *testing.T) {
+	const keys, rounds = 50, 1000
+	b := &buffer{policy: Conflate}
+	revision, most := uint64(0), uint32(0)
+	for round := range rounds {
+		for k := range keys {
+			revision++
+			b.replace([]*Event{change(string(rune('a'+k)), revision)})
+			most = max(most, b.n)
+		}
+		if round%2 == 0 {
+			revision++
+			b.lose(revision, revision)
+		}
 	}
-	b.take()
-	b.put(change("k", 6)) // one slot: still lost
-	b.take()
-	b.put(change("k", 7)) // two: marker and event
-	var got []*Event
-	for b.ready() {
-		got = append(got, b.take())
+	if most > 4*keys {
+		t.Fatalf("%d slots for %d keys", most, keys)
 	}
-	wantEvents(t, got, 3, -4, -6, 7)
-}
-
-// TestBufferLateBatch: what is left of a batch that was lost is lost as well,
-// though there is room by now and the consumer knows of the loss.
-func TestBufferLateBatch(t *testing.T) {
-	b := &buffer{limit: 2}
-	events := batchOf(3, "a", "b", "c", "d")
-	for _, e := range events[:3] {
-		b.put(e)
+	for want := revision - keys + 1; b.events > 0; {
+		e := b.take()
+		if e.Op == Lagged {
+			continue
+		}
+		if e.Revision != want && e.Revision != want-1 { // the last loss lies behind or in front
+			t.Fatalf("took revision %d, want %d", e.Revision, want)
+		}
+		want = e.Revision + 1
 	}
-	if marker := b.take(); !same(marker, lagged(3, 3)) {
-		t.Fatalf("take gave %+v, want the marker of revision 3", marker)
-	}
-	if dropped := b.put(events[3]); dropped != 1 {
-		t.Fatalf("the rest of the batch: %d dropped, want 1", dropped)
-	}
-	b.commit()
-	if e := b.take(); e != nil {
-		t.Fatalf("take gave %+v, want nothing: the marker covered it", e)
+	if len(b.conflate.places) != 0 {
+		t.Fatalf("%d keys are remembered of an empty buffer", len(b.conflate.places))
 	}
 }

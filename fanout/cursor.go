@@ -47,7 +47,7 @@ func (r *Ring) search(after uint64) (pos uint64, lost bool) {
 				evicted = true
 				return true
 			}
-			return e.Revision > after
+			return e.order() > after
 		})
 		if !evicted {
 			return tail + uint64(n), n == 0
@@ -87,22 +87,22 @@ func (c *Cursor) Poll(buf []*Event) []*Event {
 			}
 			buf = append(buf, e)
 		}
-		if e == nil || e.Revision <= c.last {
+		if e == nil || e.order() <= c.last {
 			clear(buf[start:]) // lapped within it, so lost as a whole; or read already
 			buf = buf[:start]
 			continue
 		}
-		c.last = e.Revision
+		c.last = e.order()
 	}
 	return buf
 }
 
 // take appends e unless it lies at or below what was read already.
 func (c *Cursor) take(buf []*Event, e *Event) []*Event {
-	if e.Revision <= c.last {
+	if e.order() <= c.last {
 		return buf
 	}
-	c.last = e.Revision
+	c.last = e.order()
 	return append(buf, e)
 }
 
@@ -136,8 +136,8 @@ func (c *Cursor) lapped() (marker *Event, head uint64) {
 		if oldest.Op == Reset || oldest.follows(c.last) {
 			return nil, head // a Reset says it all
 		}
-		marker = &Event{Op: Lagged, PrevRevision: c.last + 1, Revision: oldest.Revision - 1, Time: oldest.Time}
-		c.last = oldest.Revision - 1
+		marker = &Event{Op: Lagged, PrevRevision: c.last + 1, Revision: oldest.order() - 1, Time: oldest.Time}
+		c.last = oldest.order() - 1
 		return marker, head
 	}
 }

@@ -17,12 +17,14 @@ type Dispatcher struct {
 	options  DispatcherOptions
 	started  atomic.Bool
 
+	delivered atomic.Uint64 // revision through which it has delivered
+
 	// The rest belongs to the goroutine in Run.
 	cursor  *Cursor
 	gaps    gapLog
 	walk    walk
 	matches []*watcher // of one event
-	touched []*watcher // by the batch that is being delivered
+	inboxes inboxes    // of the watchers of patterns
 	report  lossReport
 }
 
@@ -65,11 +67,13 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		} else {
 			events, _ = d.cursor.Next(ctx, events[:0])
 		}
-		for _, e := range events {
-			d.deliver(e)
-		}
+		d.deliver(events)
 		d.registry.stats.events.Add(uint64(len(events)))
-		clear(events) // an idle dispatcher pins no event
+		d.delivered.Store(d.cursor.Last())
+		if cap(events) > DefaultBatch {
+			events = make([]*Event, 0, DefaultBatch) // a batch had made it grow
+		}
+		clear(events[:cap(events)]) // an idle dispatcher pins no event
 		d.flagSlice()
 		d.report.line(d.options.Logger, d.registry)
 	}
@@ -79,49 +83,85 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// deliver hands one event to everyone it concerns.
-func (d *Dispatcher) deliver(e *Event) {
-	switch e.Op {
-	case Lagged:
-		d.lost(e.PrevRevision, e.Revision)
-		return
-	case Reset:
-		d.broadcast(e)
-		return
-	}
-	var matched, dropped int
-	offer := func(w *watcher) {
-		hit, lost := w.offer(e, &d.gaps)
-		if !hit {
-			return
+// Revision returns the revision through which events were delivered, lost ranges
+// included: what a watcher is to receive of them, it holds or has received. Any
+// goroutine may call it; [Ring.Revision] says how far the dispatcher is behind.
+func (d *Dispatcher) Revision() uint64 { return d.delivered.Load() }
+
+// deliver hands events, whole revisions in order, to everyone they concern.
+// Each watcher must receive what is its own in order; among watchers there is
+// none. So a watcher takes all that is for it at one time.
+func (d *Dispatcher) deliver(events []*Event) {
+	for len(events) > 0 {
+		n := 0
+		for n < len(events) && !events[n].Control() {
+			n++
 		}
-		matched++
-		dropped += lost
-		if e.inBatch() {
-			d.touched = append(d.touched, w)
+		if n > 0 {
+			d.changes(events[:n])
+			events = events[n:]
+			continue
 		}
+		switch e := events[0]; e.Op {
+		case Lagged:
+			d.lost(e.PrevRevision, e.Revision)
+		case Reset:
+			d.broadcast(events[:1])
+		}
+		events = events[1:]
 	}
-	for w := d.registry.keys.get(e.Key); w != nil; w = w.next.Load() {
-		offer(w)
+}
+
+// changes delivers to watchers of keys, of everything, and of other patterns.
+func (d *Dispatcher) changes(events []*Event) {
+	for i := 0; i < len(events); {
+		key := events[i].Key
+		end := i + 1
+		for end < len(events) && events[end].Key == key {
+			end++
+		}
+		for w := d.registry.keys.get(key); w != nil; w = w.next.Load() {
+			d.offer(w, events[i:end])
+		}
+		i = end
 	}
-	d.matches = d.registry.patterns.match(e.Key, d.matches[:0])
-	for _, w := range d.matches {
-		offer(w)
+	for _, w := range d.registry.patterns.everything() {
+		d.offer(w, events)
+	}
+	if d.registry.patterns.any() {
+		d.patterns(events)
+	}
+}
+
+// patterns collects for each watcher what its pattern matches and offers it.
+func (d *Dispatcher) patterns(events []*Event) {
+	for _, e := range events {
+		if e.Batch == 0 && d.inboxes.events >= maxInboxes {
+			d.inboxes.empty(d.offer)
+		}
+		d.matches = d.registry.patterns.match(e.Key, d.matches[:0])
+		for _, w := range d.matches {
+			d.inboxes.add(w, e)
+		}
 	}
 	clear(d.matches)
-	if e.inBatch() && e.Batch == e.BatchSize-1 {
-		for _, w := range d.touched {
-			w.commit()
-		}
-		clear(d.touched)
-		d.touched = d.touched[:0]
+	d.inboxes.empty(d.offer)
+}
+
+func (d *Dispatcher) offer(w *watcher, events []*Event) {
+	l := w.offer(events, &d.gaps)
+	if l.dropped > 0 {
+		d.registry.stats.dropped.Add(l.dropped)
 	}
-	if matched > 0 {
-		d.registry.stats.matched.Add(uint64(matched))
+	if l.cancel != nil {
+		d.cancel(w, l.cancel)
 	}
-	if dropped > 0 {
-		d.registry.stats.dropped.Add(uint64(dropped))
-	}
+}
+
+// cancel ends a watcher as its policy says.
+func (d *Dispatcher) cancel(w *watcher, cause error) {
+	d.registry.stats.cancelled.Add(1)
+	w.end(cause, true)
 }
 
 // lost opens an epoch: everyone missed what they watch in from..to.
@@ -136,12 +176,9 @@ func (d *Dispatcher) lost(from, to uint64) {
 // broadcast hands a control event to every watcher there is. It is rare (a
 // snapshot was installed), and its place in the order matters, so it is done at
 // once; and by a copy of the roster, because a walk may meet a watcher twice.
-func (d *Dispatcher) broadcast(e *Event) {
+func (d *Dispatcher) broadcast(reset []*Event) {
 	for _, w := range d.registry.roster.all() {
-		if hit, dropped := w.offer(e, &d.gaps); hit {
-			d.registry.stats.matched.Add(1)
-			d.registry.stats.dropped.Add(uint64(dropped))
-		}
+		d.offer(w, reset)
 	}
 }
 
@@ -168,7 +205,9 @@ func (d *Dispatcher) flagSlice() {
 	var slice [walkSlice]*watcher
 	list, end := d.registry.roster.slice(d.walk.end, slice[:0])
 	for _, w := range list {
-		w.flag(&d.gaps)
+		if cause := w.flag(&d.gaps); cause != nil {
+			d.cancel(w, cause)
+		}
 	}
 	d.walk.end = end
 	if end > 0 {

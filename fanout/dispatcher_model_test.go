@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 
@@ -9,28 +10,38 @@ import (
 
 // subscriber is a watcher beside what must come out of it.
 type subscriber struct {
-	watcher *Watcher
-	want    mailbox
-	got     ledger
-	match   func(key string) bool
-	stopped bool
-	matched int
-	dropped int
+	watcher   *Watcher
+	want      mailbox
+	got       ledger
+	match     func(key string) bool
+	group     []*Event // of the revision that is being read
+	stopped   bool
+	matched   int
+	dropped   int
+	conflated int
 }
 
 // offer is what the dispatcher does with one event, written down plainly.
 func (s *subscriber) offer(e *Event) {
 	switch {
-	case s.stopped || e.Revision <= s.watcher.Start():
+	case s.stopped || s.want.ended || e.Revision <= s.watcher.Start():
+		return
 	case e.Op == Lagged:
 		s.want.lose(max(e.PrevRevision, s.watcher.Start()+1), e.Revision)
+		return
 	case e.Op == Reset || s.match(e.Key):
-		s.matched++
-		s.dropped += s.want.put(e)
+		s.group = append(s.group, e)
 	}
-	if e.Batch+1 >= e.BatchSize {
-		s.want.commit()
+	if e.Batch+1 < e.BatchSize || len(s.group) == 0 {
+		return
 	}
+	dropped, conflated := s.want.put(s.group)
+	if !s.want.ended {
+		s.matched += len(s.group)
+	}
+	s.dropped += dropped
+	s.conflated += conflated
+	s.group = nil
 }
 
 // take compares what the consumer gets with what it must get.
@@ -54,8 +65,11 @@ func (s *subscriber) books(t *rapid.T) {
 	if s.watcher.Dropped() != uint64(s.dropped) {
 		t.Fatalf("Dropped is %d, want %d", s.watcher.Dropped(), s.dropped)
 	}
-	if !s.stopped && s.matched != s.got.received+s.dropped {
-		t.Fatalf("%d events matched, %d were received and %d dropped", s.matched, s.got.received, s.dropped)
+	if !s.stopped && s.matched != s.got.received+s.dropped+s.conflated {
+		t.Fatalf("%d events matched, %d were received, %d dropped and %d conflated", s.matched, s.got.received, s.dropped, s.conflated)
+	}
+	if err := s.watcher.Err(); s.want.ended != errors.Is(err, ErrLagged) {
+		t.Fatalf("the watcher's end is %v; cancelled: %v", err, s.want.ended)
 	}
 }
 
@@ -63,15 +77,22 @@ var modelKeys = []string{"a", "a.b", "a.c", "a.b.c", "b.c", "a..b", "a b", "*", 
 
 // subscribe registers a watcher of a key or a pattern, with any buffer.
 func subscribe(t *rapid.T, r *Registry) *subscriber {
-	s := &subscriber{want: mailbox{limit: rapid.IntRange(1, 6).Draw(t, "buffer")}}
+	s := &subscriber{want: mailbox{
+		limit:  rapid.IntRange(1, 6).Draw(t, "buffer"),
+		policy: rapid.SampledFrom(policies).Draw(t, "policy"),
+	}}
+	options := []WatchOption{WithPolicy(s.want.policy)}
+	if s.want.policy != Conflate {
+		options = append(options, WithBuffer(s.want.limit))
+	}
 	key := rapid.SampledFrom(modelKeys).Draw(t, "key")
 	var err error
 	if rapid.Bool().Draw(t, "exact") {
-		s.watcher, err = r.WatchKey(t.Context(), key, WithBuffer(s.want.limit))
+		s.watcher, err = r.WatchKey(t.Context(), key, options...)
 		s.match = func(k string) bool { return k == key }
 	} else {
 		pattern := widen(t, key)
-		s.watcher, err = r.Watch(t.Context(), pattern, WithBuffer(s.want.limit))
+		s.watcher, err = r.Watch(t.Context(), pattern, options...)
 		s.match = func(k string) bool { return matches(pattern, k) }
 	}
 	if err != nil {
@@ -128,7 +149,7 @@ func testDispatcherModel(t *rapid.T) {
 		"stop": func(t *rapid.T) {
 			s := live(t)
 			s.watcher.Stop()
-			s.stopped, s.want = true, mailbox{}
+			s.stopped, s.want.items = true, nil
 		},
 		"burst": func(t *rapid.T) {
 			for range rapid.IntRange(1, 12).Draw(t, "revisions") {
@@ -157,18 +178,28 @@ func testDispatcherModel(t *rapid.T) {
 			}
 		},
 	})
-	var matched, dropped uint64
+	want := Stats{Events: events, Gaps: gaps, Lost: lostRevisions}
 	for _, s := range subscribers {
 		for s.take(t) {
 		}
 		s.books(t)
-		matched += uint64(s.matched)
-		dropped += uint64(s.dropped)
+		want.Matched += uint64(s.matched)
+		want.Delivered += uint64(s.got.received)
+		want.Dropped += uint64(s.dropped)
+		want.Conflated += uint64(s.conflated)
+		if s.want.ended {
+			want.Cancelled++
+		}
 		s.watcher.Stop()
 	}
 	h.wantLen(t, 0)
-	want := Stats{Events: events, Matched: matched, Dropped: dropped, Gaps: gaps, Lost: lostRevisions}
-	if stats := h.registry.Stats(); stats != want {
+	stats := h.registry.Stats()
+	if stats.Matched != stats.Delivered+stats.Conflated+stats.Dropped+stats.Discarded {
+		t.Fatalf("the books do not balance: %+v", stats)
+	}
+	// What a watcher held when it ended by Cancel was taken from it afterwards.
+	stats.Delivered, stats.Discarded, want.Delivered = 0, 0, 0
+	if stats != want {
 		t.Fatalf("Stats are %+v, want %+v", stats, want)
 	}
 }

@@ -6,10 +6,12 @@ import (
 )
 
 // The outcomes a caller may want to tell apart. Errors of this package wrap
-// exactly one of them; use [errors.Is].
+// one of them; use [errors.Is].
 var (
 	// ErrClosed ends a watcher that was stopped, or whose dispatcher ended.
 	ErrClosed = errors.New("fanout: closed")
+	// ErrLagged ends a watcher with the policy Cancel that lost something.
+	ErrLagged = errors.New("fanout: lagged")
 	// ErrTooManyWatchers refuses a watcher beyond RegistryOptions.MaxWatchers.
 	ErrTooManyWatchers = errors.New("fanout: too many watchers")
 	// ErrBadKey refuses a key that is empty or too long.

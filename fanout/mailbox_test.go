@@ -1,99 +1,117 @@
 package fanout
 
-import "pgregory.net/rapid"
+import (
+	"slices"
+
+	"pgregory.net/rapid"
+)
 
 // mailbox says what a watcher's bounded buffer must hand out, from the promises
-// alone: what fits is kept, with a slot for each marker; the events of one
-// revision go together; what is lost widens the marker at its place.
+// alone and without a thought for what it costs: what fits is kept, the events of
+// one revision go together, and a marker stands for what is lost.
 type mailbox struct {
 	limit  int
-	spans  []span   // oldest first, none empty
-	staged []*Event // of a batch that is not complete
-	dead   uint64   // revision of the batch that was lost last
+	policy Policy
+	items  []*Event // kept events, and markers, oldest first
+	begun  uint64   // revision of the batch of which some was taken
+	ended  bool     // by Cancel
 }
 
-// span is either events that were kept, or a range that was lost.
-type span struct {
-	kept     []*Event
-	from, to uint64
-}
-
-func (m *mailbox) gapOpen() bool {
-	return len(m.spans) > 0 && m.spans[len(m.spans)-1].kept == nil
-}
-
-// held returns the slots in use: events, and markers that something follows.
-func (m *mailbox) held() int {
-	n := len(m.staged)
-	for i, s := range m.spans {
-		if s.kept != nil {
-			n += len(s.kept)
-		} else if i < len(m.spans)-1 || len(m.staged) > 0 {
+// changes returns how many of the items count against the limit.
+func (m *mailbox) changes() (n int) {
+	for _, e := range m.items {
+		if e.Op != Lagged {
 			n++
 		}
 	}
 	return n
 }
 
-// put offers one event and returns how many are lost by it.
-func (m *mailbox) put(e *Event) (dropped int) {
-	if e.inBatch() && e.Revision == m.dead {
-		return 1
+// put offers the events of one revision.
+func (m *mailbox) put(group []*Event) (dropped, conflated int) {
+	if m.ended {
+		return 0, 0
 	}
-	need := 1
-	if m.gapOpen() && len(m.staged) == 0 {
-		need = 2
-	}
-	if m.held()+need > m.limit {
-		dropped = 1 + len(m.staged)
-		m.staged = nil
-		m.lose(e.Revision, e.Revision)
-		if e.inBatch() {
-			m.dead = e.Revision
+	switch m.policy {
+	case Conflate:
+		for _, e := range group {
+			m.items = slices.DeleteFunc(m.items, func(old *Event) bool {
+				superseded := old.Op != Lagged && old.Key == e.Key
+				if superseded {
+					conflated++
+				}
+				return superseded
+			})
 		}
-		return dropped
+		m.items = append(m.items, group...)
+		return 0, conflated
+	case DropOldest:
+		for len(group) <= m.limit && m.changes()+len(group) > m.limit {
+			n := m.dropOldest()
+			if n == 0 {
+				break
+			}
+			dropped += n
+		}
 	}
-	m.staged = append(m.staged, e)
-	if !e.inBatch() {
-		m.commit()
+	if m.changes()+len(group) <= m.limit {
+		m.items = append(m.items, group...)
+		return dropped, 0
+	}
+	if m.policy == Cancel {
+		m.ended = true
+		return 0, 0
+	}
+	m.lose(group[0].Revision, group[0].Revision)
+	return dropped + len(group), 0
+}
+
+// dropOldest makes a marker of the oldest revision of which nothing was taken.
+func (m *mailbox) dropOldest() (dropped int) {
+	for i, e := range m.items {
+		if e.Op == Lagged || e.Revision == m.begun {
+			continue
+		}
+		end := i
+		for end < len(m.items) && m.items[end].Op != Lagged && m.items[end].Revision == e.Revision {
+			end++
+		}
+		m.items = slices.Replace(m.items, i, end, lagged(e.Revision, e.Revision))
+		return end - i
 	}
 	return 0
 }
 
-func (m *mailbox) commit() {
-	if len(m.staged) > 0 {
-		m.spans = append(m.spans, span{kept: m.staged})
-		m.staged = nil
-	}
-}
-
 // lose records a range that was lost behind everything held.
 func (m *mailbox) lose(from, to uint64) {
-	if m.gapOpen() {
-		m.spans[len(m.spans)-1].to = to
-		return
+	if m.policy == Cancel {
+		m.ended = true
 	}
-	m.spans = append(m.spans, span{from: from, to: to})
+	if !m.ended {
+		m.items = append(m.items, lagged(from, to))
+	}
 }
 
-// take returns what the consumer gets next, nil if nothing.
+// take returns what the consumer gets next, nil if nothing. Markers with nothing
+// in between are one.
 func (m *mailbox) take() *Event {
-	if len(m.spans) == 0 {
+	if len(m.items) == 0 {
 		return nil
 	}
-	s := &m.spans[0]
-	if s.kept == nil {
-		if len(m.spans) == 1 && len(m.staged) > 0 {
-			return nil // where the gap ends depends on the batch
+	e := m.items[0]
+	m.items = m.items[1:]
+	if e.Op != Lagged {
+		if e.inBatch() {
+			m.begun = e.Revision
 		}
-		m.spans = m.spans[1:]
-		return lagged(s.from, s.to)
+		return e
 	}
-	e := s.kept[0]
-	if s.kept = s.kept[1:]; len(s.kept) == 0 {
-		m.spans = m.spans[1:]
+	to := e.Revision
+	for len(m.items) > 0 && m.items[0].Op == Lagged {
+		to = m.items[0].Revision
+		m.items = m.items[1:]
 	}
-	return e
+	return lagged(e.PrevRevision, to)
 }
 
 // ledger checks what a consumer receives: in order, each event once, nothing

@@ -45,17 +45,61 @@ func checkBuffer(name string, n int) error {
 type WatchOption func(*watchOptions) error
 
 type watchOptions struct {
-	buffer int
+	buffer int // 0: the registry's
+	policy Policy
+	ops    opSet
 }
 
-// WithBuffer sets how many events the watcher holds for its consumer, 1 to
+// check refuses options that conflict, and sets what was not given.
+func (o *watchOptions) check(buffer int) error {
+	if o.policy == Conflate && o.buffer != 0 {
+		return fmt.Errorf("%w: WithBuffer conflicts with WithPolicy(Conflate), which holds one change a key; leave one out", ErrBadOption)
+	}
+	if o.buffer == 0 {
+		o.buffer = buffer
+	}
+	return nil
+}
+
+// WithBuffer sets how many changes the watcher holds for its consumer, 1 to
 // [MaxBuffer]; the default is the registry's, 10. The slots are allocated when
-// events wait in them. A batch with more matching events than that can never be
-// received; it is reported as [Lagged].
+// events wait in them. A batch with more matching changes than that can never be
+// received; it is reported as [Lagged]. It conflicts with [Conflate].
 func WithBuffer(events int) WatchOption {
 	return func(o *watchOptions) error {
 		o.buffer = events
 		return checkBuffer("WithBuffer", events)
+	}
+}
+
+// WithPolicy sets what the watcher loses when its buffer is full; the default is
+// [DropNewest].
+func WithPolicy(p Policy) WatchOption {
+	return func(o *watchOptions) error {
+		if p > Cancel {
+			return fmt.Errorf("%w: WithPolicy is %v; give DropNewest, DropOldest, Conflate or Cancel", ErrBadOption, p)
+		}
+		o.policy = p
+		return nil
+	}
+}
+
+// WithOps leaves out the changes of other operations than these: [Put],
+// [Delete], [Expire]. Control events always come. A watcher with it cannot tell
+// a loss from PrevRevision.
+func WithOps(ops ...Op) WatchOption {
+	return func(o *watchOptions) error {
+		if len(ops) == 0 {
+			return fmt.Errorf("%w: WithOps is empty; give one or more of Put, Delete, Expire", ErrBadOption)
+		}
+		o.ops = 0
+		for _, op := range ops {
+			if op < Put || op > Expire {
+				return fmt.Errorf("%w: WithOps has %v; give one or more of Put, Delete, Expire", ErrBadOption, op)
+			}
+			o.ops |= 1 << op
+		}
+		return nil
 	}
 }
 

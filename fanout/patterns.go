@@ -22,10 +22,10 @@ type patternIndex struct {
 	all atomic.Pointer[[]*watcher] // watchers of >, copied on change
 }
 
-const everything = ">"
+const everyKey = ">"
 
 func (x *patternIndex) add(w *watcher) {
-	if w.filter != everything {
+	if w.filter != everyKey {
 		if err := x.matcher.Insert(w.filter, w); err != nil {
 			panic(fmt.Sprintf("fanout: the matcher refuses pattern %q, which was checked: %v", w.filter, err))
 		}
@@ -38,7 +38,7 @@ func (x *patternIndex) add(w *watcher) {
 }
 
 func (x *patternIndex) remove(w *watcher) {
-	if w.filter != everything {
+	if w.filter != everyKey {
 		if err := x.matcher.Remove(w.filter, w); err == nil {
 			x.some.Add(-1)
 		}
@@ -65,13 +65,20 @@ func (x *patternIndex) edit(change func([]*watcher) []*watcher) {
 	x.all.Store(&list)
 }
 
-// match appends the watchers of patterns that key's subject form matches.
-func (x *patternIndex) match(key string, buf []*watcher) []*watcher {
+// everything returns the watchers of >.
+func (x *patternIndex) everything() []*watcher {
 	if all := x.all.Load(); all != nil {
-		buf = append(buf, *all...)
+		return *all
 	}
-	if x.some.Load() > 0 {
-		x.matcher.Match(SubjectForm(key), func(w *watcher) { buf = append(buf, w) })
-	}
+	return nil
+}
+
+// any reports whether there are watchers of other patterns.
+func (x *patternIndex) any() bool { return x.some.Load() > 0 }
+
+// match appends the watchers of patterns other than > that key's subject form
+// matches.
+func (x *patternIndex) match(key string, buf []*watcher) []*watcher {
+	x.matcher.Match(SubjectForm(key), func(w *watcher) { buf = append(buf, w) })
 	return buf
 }

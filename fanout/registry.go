@@ -76,16 +76,22 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 	if ctx == nil {
 		return nil, fmt.Errorf("%w: the context is nil", ErrBadOption)
 	}
-	o := watchOptions{buffer: r.options.Buffer}
+	var o watchOptions
 	for _, option := range opts {
+		if option == nil {
+			return nil, fmt.Errorf("%w: a WatchOption is nil", ErrBadOption)
+		}
 		if err := option(&o); err != nil {
 			return nil, err
 		}
 	}
+	if err := o.check(r.options.Buffer); err != nil {
+		return nil, err
+	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	w.buf.limit = o.buffer
+	w.buf.limit, w.buf.policy, w.ops = uint32(o.buffer), o.policy, o.ops
 	w.start = math.MaxUint64 // nothing is delivered before it is known where it begins
 
 	r.closeMu.RLock()
@@ -177,6 +183,7 @@ func (r *Registry) remove(w *watcher) {
 	}
 	r.roster.remove(w)
 	r.contexts.remove(w)
+	r.stats.retire(w)
 	r.count.Add(-1)
 }
 

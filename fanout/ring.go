@@ -57,6 +57,14 @@ type RingOptions struct {
 // readers take whole revisions, so the events of an atomic batch are kept or
 // lost together.
 //
+// # What it costs
+//
+// A push is one atomic store, because an atomic store is most of what it costs:
+// a full ring moves its tail a stride at a time, and a slot that is about to be
+// overwritten is not cleared first. So up to a stride of events (a 64th of the
+// slots, 64 at most) are evicted a little before their slots are needed; they
+// count against MaxBytes for as long as the ring refers to them.
+//
 // # Why no wake-up is lost
 //
 // A reader that found nothing announces that it parks (parked, then the ring's
@@ -68,22 +76,26 @@ type RingOptions struct {
 type Ring struct {
 	slots    []atomic.Pointer[Event]
 	mask     uint64
+	stride   uint64
 	maxBytes int64
 
 	_ [64]byte // the writer's own state, away from what readers load
 
-	next  uint64     // position of the next event
-	bytes int64      // held, staged ones included
-	group uint64     // position at which the newest revision begins
-	sizes []slotSize // of the events in slots: sequential, unlike the events
-	last  uint64     // revision of the newest event
-	first uint64     // tail, as the writer knows it
+	next    uint64     // position of the next event
+	bytes   int64      // of the events in slots, staged ones included
+	group   uint64     // position at which the newest revision begins
+	sizes   []slotSize // of the events in slots: sequential, unlike the events
+	last    uint64     // order of the newest event
+	first   uint64     // tail, as the writer knows it
+	cleared uint64     // slots of positions below it were cleared or overwritten
+	fronted bool       // a Front gives out the order
 
-	_ [64]byte // loaded by readers, stored by the writer
-
-	head   atomic.Uint64 // positions below it are published
 	tail   atomic.Uint64 // positions below it are evicted
-	headRv atomic.Uint64 // revision of the newest published event
+	headRv atomic.Uint64 // order of the newest published event
+
+	_ [64]byte // loaded by readers that spin, stored by the writer
+
+	head atomic.Uint64 // positions below it are published
 
 	_ [64]byte // stored by readers when they park
 
@@ -93,11 +105,19 @@ type Ring struct {
 	cursors atomic.Pointer[[]*Cursor]
 }
 
-// slotSize is what the writer must know of an event to evict it.
-type slotSize struct {
-	bytes int64
-	rest  uint32 // events of the same revision from here on, this one included
-}
+// maxStride bounds how many events are evicted at a time to make room.
+const maxStride = 64
+
+// slotSize is what the writer must know of an event to evict it: its bytes, and
+// how many events of the same revision there are from here on, this one
+// included.
+type slotSize uint64
+
+const restBits = 27 // more than MaxSlots
+
+func sizeOf(e *Event, rest uint64) slotSize { return slotSize(uint64(e.bytes())<<restBits | rest) }
+func (s slotSize) bytes() int64             { return int64(s >> restBits) }
+func (s slotSize) rest() uint64             { return uint64(s) & (1<<restBits - 1) }
 
 // NewRing returns an empty ring. The error wraps [ErrBadOption].
 func NewRing(o RingOptions) (*Ring, error) {
@@ -118,6 +138,7 @@ func NewRing(o RingOptions) (*Ring, error) {
 		slots:    make([]atomic.Pointer[Event], n),
 		sizes:    make([]slotSize, n),
 		mask:     n - 1,
+		stride:   min(max(n/64, 1), maxStride),
 		maxBytes: o.MaxBytes,
 	}
 	r.cursors.Store(new([]*Cursor))
@@ -131,7 +152,7 @@ func NewRing(o RingOptions) (*Ring, error) {
 // A batch of more events than the ring has slots cannot be kept; readers get a
 // [Lagged] event for its revision instead.
 func (r *Ring) Push(e *Event) {
-	rest := uint32(1)
+	rest := uint64(1)
 	if e.inBatch() {
 		if uint64(e.BatchSize) > uint64(len(r.slots)) {
 			if e.Batch > 0 {
@@ -139,52 +160,87 @@ func (r *Ring) Push(e *Event) {
 			}
 			e = &Event{Op: Lagged, PrevRevision: e.Revision, Revision: e.Revision, Time: e.Time}
 		} else {
-			rest = e.BatchSize - e.Batch
+			rest = uint64(e.BatchSize - e.Batch)
 		}
 	}
 	pos := r.next
 	if e.Batch == 0 {
 		r.group = pos
 	}
-	size := e.bytes()
-	r.bytes += size
-	if pos-r.first > r.mask || (r.bytes > r.maxBytes && r.first < r.group) {
+	if pos-r.first > r.mask {
 		r.evict(pos)
 	}
+	slot := pos & r.mask
+	size := sizeOf(e, rest)
+	r.bytes += size.bytes() - r.sizes[slot].bytes()
+	r.sizes[slot] = size
 	e.pos = pos
+	if r.fronted {
+		e.front(r.group)
+	}
+	order := e.order()
 	if pos > 0 {
-		e.step = uint32(min(e.Revision-r.last, math.MaxUint32))
+		e.step = uint32(min(order-r.last, math.MaxUint32))
 	}
-	r.sizes[pos&r.mask] = slotSize{bytes: size, rest: rest}
-	r.slots[pos&r.mask].Store(e)
-	r.last = e.Revision
+	r.slots[slot].Store(e)
+	r.last = order
 	r.next = pos + 1
-}
-
-// evict makes room for position pos, a revision at a time, oldest first.
-func (r *Ring) evict(pos uint64) {
-	for pos-r.first > r.mask || (r.bytes > r.maxBytes && r.first < r.group) {
-		r.drop(uint64(r.sizes[r.first&r.mask].rest))
+	if r.bytes > r.maxBytes {
+		r.release()
 	}
 }
 
-// drop evicts the n oldest events. Readers must find the new tail before they
-// can find a slot changed, hence the order.
-func (r *Ring) drop(n uint64) {
-	from := r.first
-	r.first += n
+// evict makes room for position pos and some more, by whole revisions, oldest
+// first. The slots keep what they hold until it is overwritten.
+func (r *Ring) evict(pos uint64) {
+	last := min(pos-r.mask+r.stride-1, r.group) - 1 // the last to go, unless more of its revision follow
+	r.first = max(r.first, last+r.sizes[last&r.mask].rest())
 	r.tail.Store(r.first)
-	for p := from; p < r.first; p++ {
-		r.bytes -= r.sizes[p&r.mask].bytes
+}
+
+// release clears slots, oldest first, until what they hold fits the bound again,
+// or until only the newest revision is left.
+func (r *Ring) release() {
+	for r.bytes > r.maxBytes {
+		if oldest := r.oldest(); oldest < r.first {
+			r.clear(r.first)
+		} else if oldest < r.group {
+			r.first += r.sizes[oldest&r.mask].rest()
+			r.clear(r.first)
+		} else {
+			return
+		}
+	}
+}
+
+// oldest returns the position of the oldest event in a slot.
+func (r *Ring) oldest() uint64 {
+	if n := uint64(len(r.slots)); r.next > n {
+		return max(r.cleared, r.next-n)
+	}
+	return r.cleared
+}
+
+// clear makes the slots of positions below end, which are evicted, refer to
+// nothing. Readers must find the new tail before they can find a slot changed,
+// hence the order.
+func (r *Ring) clear(end uint64) {
+	if r.tail.Load() < end {
+		r.tail.Store(end)
+	}
+	for p := r.oldest(); p < end; p++ {
+		r.bytes -= r.sizes[p&r.mask].bytes()
+		r.sizes[p&r.mask] = 0
 		r.slots[p&r.mask].Store(nil)
 	}
+	r.cleared = end
 }
 
 // Flush publishes what was staged, once for a batch of log entries, and wakes
 // the readers that are parked. Only the producer goroutine may call it. It
 // never blocks. The events of one revision must be staged completely before it.
 func (r *Ring) Flush() {
-	r.headRv.Store(r.last)
+	r.headRv.Store(r.last) // before head: who finds the event finds its revision
 	r.head.Store(r.next)
 	if r.parked.Load() > 0 {
 		r.wake()
@@ -196,9 +252,8 @@ func (r *Ring) Flush() {
 // there. Only the producer goroutine may call it, with a revision above those
 // that were pushed: readers that are further would not see it.
 func (r *Ring) Reset(revision uint64) {
-	if n := r.next - r.first; n > 0 {
-		r.drop(n)
-	}
+	r.first = r.next
+	r.clear(r.first)
 	r.Push(&Event{Op: Reset, Revision: revision})
 	r.Flush()
 }

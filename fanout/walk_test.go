@@ -34,8 +34,8 @@ func TestWalkModel(t *testing.T) {
 		}
 		read := func() bool {
 			events := d.cursor.Poll(make([]*Event, 0, 1))
+			d.deliver(events)
 			for _, e := range events {
-				d.deliver(e)
 				for _, s := range all {
 					s.offer(e)
 				}
@@ -189,9 +189,7 @@ func TestWalkOverShrinkingRoster(t *testing.T) {
 	}
 	rand.Shuffle(watchers, func(i, j int) { all[i], all[j] = all[j], all[i] })
 	h.put("a", "a", "a", "a", "a", "a")
-	for _, marker := range d.cursor.Poll(make([]*Event, 0, 1)) {
-		d.deliver(marker)
-	}
+	d.deliver(d.cursor.Poll(make([]*Event, 0, 1)))
 	d.flagSlice()
 	for _, w := range all[staying:] {
 		w.Stop()
@@ -213,9 +211,7 @@ func TestToldBeforeTheEnd(t *testing.T) {
 		silent = append(silent, h.watchKey(t, "silent"))
 	}
 	h.put("a", "a", "a", "a", "a", "a")
-	for _, marker := range h.dispatcher.cursor.Poll(make([]*Event, 0, 1)) {
-		h.dispatcher.deliver(marker)
-	}
+	h.dispatcher.deliver(h.dispatcher.cursor.Poll(make([]*Event, 0, 1)))
 	h.dispatcher.flagSlice()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errOwnerStopped)

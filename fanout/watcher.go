@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"runtime"
 	"sync"
@@ -39,39 +40,57 @@ type watcher struct {
 	prev *watcher
 	slot int // index in the roster, guarded by the roster's lock
 
+	inbox []*Event // the dispatcher's: see inboxes
+
 	mu         sync.Mutex
 	buf        buffer
 	epoch      uint64        // newest gap of the dispatcher that it knows
-	start      uint64        // it receives the events with a revision above
-	dropped    uint64        // events lost to a full buffer
+	start      uint64        // it receives the events whose order lies above
+	matched    uint64        // events that were for it
+	delivered  uint64        // of these, taken by the consumer
+	conflated  uint64        // of these, superseded before they were taken
+	dropped    uint64        // of these, lost to a full buffer
 	wake       chan struct{} // made when a consumer first waits; one slot, never closed
 	err        error         // why it ended; nil while it is live
+	waiting    int32         // consumers that wait in Next
+	armed      bool          // a consumer that uses Ready has found nothing
 	registered bool          // whoever ends it takes it out of the registry
+	ops        opSet
 }
 
-// Next waits for the next event. Its error is [ErrClosed] or the cause of the
-// watch's context once the watcher has ended and is drained, or the cause of
-// ctx. It blocks only the caller.
+// opSet says which operations a watcher receives; the zero value means all.
+type opSet uint8
+
+func (s opSet) has(op Op) bool { return s == 0 || op > Expire || s&(1<<op) != 0 }
+
+// Next waits for the next event. Its error is that of [Watcher.Err] once the
+// watcher has ended and is drained, or the cause of ctx. It blocks only the
+// caller.
 func (w *Watcher) Next(ctx context.Context) (*Event, error) {
 	defer runtime.KeepAlive(w)
-	for {
-		e, wake, err := w.inner.take(true)
-		if e != nil || err != nil {
-			return e, err
+	done := ctx.Done()
+	e, wake, err := w.inner.take(true, false)
+	for e == nil && err == nil {
+		if done == nil {
+			<-wake // cheaper than a select
+		} else {
+			select {
+			case <-wake:
+			case <-done:
+				w.inner.leave()
+				return nil, context.Cause(ctx)
+			}
 		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
+		e, wake, err = w.inner.take(true, true)
 	}
+	return e, err
 }
 
 // TryNext returns the next event, or false if there is none now. It never
 // blocks.
 func (w *Watcher) TryNext() (*Event, bool) {
 	defer runtime.KeepAlive(w)
-	e, _, _ := w.inner.take(false)
+	e, _, _ := w.inner.take(false, false)
 	return e, e != nil
 }
 
@@ -80,6 +99,8 @@ func (w *Watcher) TryNext() (*Event, bool) {
 // none below.
 func (w *Watcher) Start() uint64 {
 	defer runtime.KeepAlive(w)
+	w.inner.mu.Lock()
+	defer w.inner.mu.Unlock()
 	return w.inner.start
 }
 
@@ -105,8 +126,9 @@ func (w *Watcher) Events() iter.Seq[*Event] {
 	}
 }
 
-// Err returns nil while the watcher is live, then why it ended: [ErrClosed], or
-// the cause of the context it was made with.
+// Err returns nil while the watcher is live, then why it ended: [ErrClosed],
+// [ErrLagged] with the policy [Cancel], or the cause of the context it was made
+// with.
 func (w *Watcher) Err() error {
 	defer runtime.KeepAlive(w)
 	w.inner.mu.Lock()
@@ -115,7 +137,8 @@ func (w *Watcher) Err() error {
 }
 
 // Dropped returns how many events were lost because the buffer was full. What
-// the dispatcher lost for everyone is not counted here but in [Stats].
+// the dispatcher lost for everyone is not counted here but in [Stats]; what was
+// conflated is not lost.
 func (w *Watcher) Dropped() uint64 {
 	defer runtime.KeepAlive(w)
 	w.inner.mu.Lock()
@@ -132,32 +155,50 @@ func (w *Watcher) Stop() {
 }
 
 // take removes the next event. If there is none it returns why the watcher
-// ended, or, if wanted, the channel to wait on.
-func (w *watcher) take(wait bool) (e *Event, wake chan struct{}, err error) {
+// ended, or, if it is to wait, the channel to wait on. It is told whether the
+// caller has waited, and so is no longer.
+func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err error) {
 	w.mu.Lock()
-	if e = w.buf.take(); e == nil {
-		err = w.err
-		if err == nil && wait {
-			w.makeWake()
+	if waited {
+		w.waiting--
+	}
+	if e = w.buf.take(); e != nil {
+		if e.counts() {
+			w.delivered++
 		}
+	} else if err = w.err; err == nil {
+		if wait {
+			w.makeWake()
+			w.waiting++
+		} else {
+			w.armed = true
+		}
+		wake = w.wake
+		w.mu.Unlock()
+		return nil, wake, nil
 	}
-	more := w.buf.ready() || w.err != nil
-	wake = w.wake
+	next := w.waker() // for the next call, whoever makes it
 	w.mu.Unlock()
-	if more {
-		signal(wake) // for the next call, whoever makes it
-	}
-	return e, wake, err
+	signal(next)
+	return e, nil, err
+}
+
+// leave takes back that the caller waits.
+func (w *watcher) leave() {
+	w.mu.Lock()
+	w.waiting--
+	next := w.waker() // it may have taken a signal that was meant for another
+	w.mu.Unlock()
+	signal(next)
 }
 
 func (w *watcher) ready() <-chan struct{} {
 	w.mu.Lock()
 	w.makeWake()
-	wake, more := w.wake, w.buf.ready() || w.err != nil
+	w.armed = true
+	wake, next := w.wake, w.waker()
 	w.mu.Unlock()
-	if more {
-		signal(wake)
-	}
+	signal(next)
 	return wake
 }
 
@@ -167,57 +208,114 @@ func (w *watcher) makeWake() {
 	}
 }
 
-// offer delivers e, or drops it if the buffer is full. Only the dispatcher
-// calls it, never with a lock held.
-func (w *watcher) offer(e *Event, gaps *gapLog) (matched bool, dropped int) {
+// waker returns the channel to signal on, once mu is released: nil if there is
+// nothing to take, or nobody who waits for it.
+func (w *watcher) waker() chan struct{} {
+	if w.waiting == 0 && !w.armed || !w.buf.ready() && w.err == nil {
+		return nil
+	}
+	w.armed = false
+	return w.wake
+}
+
+// losses are what an offer cost the watcher.
+type losses struct {
+	dropped uint64
+	cancel  error // the policy ends the watcher with it
+}
+
+// offer delivers events, whole revisions of changes in order, under one hold of
+// the lock. Only the dispatcher calls it, never with a lock held.
+func (w *watcher) offer(events []*Event, gaps *gapLog) (l losses) {
 	w.mu.Lock()
-	if w.err != nil || e.Revision <= w.start {
+	for len(events) > 0 && events[0].order() <= w.start {
+		events = events[1:]
+	}
+	if w.err != nil || len(events) == 0 {
 		w.mu.Unlock()
-		return false, 0
+		return losses{}
 	}
-	w.catchUp(gaps)
-	dropped = w.buf.put(e)
-	w.dropped += uint64(dropped)
-	var wake chan struct{}
-	if w.buf.ready() {
-		wake = w.wake
+	l.cancel = w.catchUp(gaps)
+	for len(events) > 0 && l.cancel == nil {
+		size := 1
+		if e := events[0]; e.inBatch() {
+			for size < len(events) && events[size].sameBatch(e) {
+				size++
+			}
+		}
+		group := events[:size]
+		events = events[size:]
+		if w.ops != 0 {
+			if group = w.wanted(group); len(group) == 0 {
+				continue
+			}
+		}
+		dropped, conflated, cancel := w.buf.put(group)
+		if cancel {
+			l.cancel = laggedFrom(group[0].order())
+			break
+		}
+		w.matched += uint64(len(group))
+		w.conflated += conflated
+		w.dropped += dropped
+		l.dropped += dropped
 	}
+	wake := w.waker()
 	w.mu.Unlock()
 	signal(wake)
-	return true, dropped
+	return l
 }
 
-// commit makes the events of a complete batch visible.
-func (w *watcher) commit() {
+// wanted returns the events of the operations that the watcher receives.
+func (w *watcher) wanted(group []*Event) []*Event {
+	all := true
+	for _, e := range group {
+		all = all && w.ops.has(e.Op)
+	}
+	if all {
+		return group
+	}
+	var some []*Event
+	for _, e := range group {
+		if w.ops.has(e.Op) {
+			some = append(some, e)
+		}
+	}
+	return some
+}
+
+// flag tells the watcher of the dispatcher's gaps that it has not heard of. It
+// returns why the watcher must end, if its policy is to.
+func (w *watcher) flag(gaps *gapLog) (cancel error) {
 	w.mu.Lock()
-	w.buf.commit()
-	wake := w.wake
-	w.mu.Unlock()
-	signal(wake)
-}
-
-// flag tells the watcher of the dispatcher's gaps that it has not heard of.
-func (w *watcher) flag(gaps *gapLog) {
-	w.mu.Lock()
-	var wake chan struct{}
-	if w.err == nil && w.catchUp(gaps) {
-		wake = w.wake
+	if w.err == nil {
+		cancel = w.catchUp(gaps)
 	}
+	wake := w.waker()
 	w.mu.Unlock()
 	signal(wake)
+	return cancel
 }
 
-func (w *watcher) catchUp(gaps *gapLog) bool {
+func (w *watcher) catchUp(gaps *gapLog) (cancel error) {
 	if w.epoch == gaps.epoch {
-		return false
+		return nil
 	}
 	from, to := gaps.since(w.epoch, w.start)
 	w.epoch = gaps.epoch
 	if to == 0 {
-		return false
+		return nil
+	}
+	if w.buf.policy == Cancel {
+		return laggedFrom(from)
 	}
 	w.buf.lose(from, to)
-	return true
+	return nil
+}
+
+// laggedFrom is why a watcher with the policy Cancel ends.
+func laggedFrom(from uint64) error {
+	return fmt.Errorf("%w: it lost revision %d and what followed; read again and watch anew", ErrLagged, from)
 }
 
 // end makes the watcher end with err, once. With drain, what is buffered may
@@ -232,7 +330,7 @@ func (w *watcher) end(err error, drain bool) {
 		return
 	}
 	w.err = err
-	wake, registered := w.wake, w.registered
+	wake, registered := w.waker(), w.registered
 	w.mu.Unlock()
 	if registered {
 		w.registry.remove(w)
@@ -242,6 +340,9 @@ func (w *watcher) end(err error, drain bool) {
 
 // signal wakes one waiting consumer; a nil channel has none.
 func signal(wake chan struct{}) {
+	if wake == nil {
+		return
+	}
 	select {
 	case wake <- struct{}{}:
 	default:

@@ -1,0 +1,102 @@
+package fanout
+
+// conflation finds the pending change of each key, for the policy Conflate.
+//
+// A newer change goes to the end of the queue, so that the order is that of
+// revisions, and leaves a hole in its predecessor's slot. Holes are passed over
+// by take, cut off at the end at once, and squeezed out when there are many, so
+// slots are bounded by the keys that wait. Squeezing also joins markers that have
+// no change between them any more.
+type conflation struct {
+	places map[string]uint64 // of pending changes, counted from the first slot ever
+	front  uint64            // the place of the first slot
+	holes  uint32
+	most   int // keys held at a time since the map was made
+}
+
+const (
+	squeezeAt = 16 // holes, and a third of the slots
+	keepMap   = 64 // keys for which an empty map is kept
+)
+
+// replace takes in the events of one revision in place of older ones of the
+// same keys. A Reset counts as a key of its own.
+func (b *buffer) replace(group []*Event) (conflated uint64) {
+	if b.conflate == nil {
+		b.conflate = &conflation{places: make(map[string]uint64)}
+	}
+	c := b.conflate
+	for _, e := range group {
+		if place, ok := c.places[e.Key]; ok {
+			*b.slot(uint32(place - c.front)) = nil
+			c.holes++
+			b.events--
+			conflated++
+		}
+	}
+	b.trimHoles()
+	if c.holes >= squeezeAt && 3*c.holes >= b.n {
+		b.squeeze()
+	}
+	b.closeGap()
+	for _, e := range group {
+		b.append(e)
+		c.places[e.Key] = c.front + uint64(b.n-1)
+	}
+	c.most = max(c.most, len(c.places))
+	return conflated
+}
+
+// taken forgets the change that was in the first slot.
+func (c *conflation) taken(e *Event) {
+	c.front++
+	if e.counts() {
+		delete(c.places, e.Key)
+	}
+	if len(c.places) == 0 && c.most > keepMap {
+		c.places, c.most = make(map[string]uint64), 0 // a map never shrinks
+	}
+}
+
+// skipHoles makes the first slot one that is in use.
+func (b *buffer) skipHoles() {
+	for b.n > 0 && *b.slot(0) == nil {
+		b.head = b.index(1)
+		b.n--
+		b.conflate.front++
+		b.conflate.holes--
+	}
+	b.shrink()
+}
+
+// trimHoles makes the last slot one that is in use.
+func (b *buffer) trimHoles() {
+	for b.n > 0 && *b.slot(b.n - 1) == nil {
+		b.n--
+		b.conflate.holes--
+	}
+	b.shrink()
+}
+
+// squeeze moves what is held together.
+func (b *buffer) squeeze() {
+	c := b.conflate
+	to := uint32(0)
+	for i := range b.n {
+		e := *b.slot(i)
+		if e == nil {
+			continue
+		}
+		*b.slot(i) = nil
+		if e.Op == Lagged && to > 0 && (*b.slot(to - 1)).Op == Lagged {
+			(*b.slot(to - 1)).Revision = e.Revision
+			continue
+		}
+		*b.slot(to) = e
+		if e.counts() {
+			c.places[e.Key] = c.front + uint64(to)
+		}
+		to++
+	}
+	b.n, c.holes = to, 0
+}

@@ -1,0 +1,37 @@
+package fanout
+
+// inboxes collect what concerns each watcher of a pattern, over several events,
+// so that it is locked once for all of them and gets its batches whole. Only the
+// dispatcher's goroutine uses them, and they are empty between its reads.
+type inboxes struct {
+	watchers []*watcher // those with something in their inbox
+	events   int        // in all of them
+}
+
+const (
+	maxInboxes = 8192 // events collected, unless a batch matches more
+	keepInbox  = 8    // slots that a watcher's inbox keeps for the next time
+)
+
+func (x *inboxes) add(w *watcher, e *Event) {
+	if len(w.inbox) == 0 {
+		x.watchers = append(x.watchers, w)
+	}
+	w.inbox = append(w.inbox, e)
+	x.events++
+}
+
+// empty offers each watcher what was collected for it.
+func (x *inboxes) empty(offer func(*watcher, []*Event)) {
+	for _, w := range x.watchers {
+		offer(w, w.inbox)
+		if cap(w.inbox) > keepInbox {
+			w.inbox = nil
+			continue
+		}
+		clear(w.inbox)
+		w.inbox = w.inbox[:0]
+	}
+	clear(x.watchers)
+	x.watchers, x.events = x.watchers[:0], 0
+}
