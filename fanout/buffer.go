@@ -47,7 +47,7 @@ func (b *buffer) put(group []*Event) (dropped, conflated uint64, cancel bool) {
 		if b.policy == Cancel {
 			return 0, 0, true
 		}
-		at := group[0].order()
+		at := group[0].Revision
 		b.lose(at, at)
 		return dropped + uint64(size), 0, false
 	}
@@ -56,21 +56,6 @@ func (b *buffer) put(group []*Event) (dropped, conflated uint64, cancel bool) {
 		b.append(e)
 	}
 	return dropped, 0, false
-}
-
-// putProgress takes in a Progress event if there is room and no loss to be told
-// first. One that would follow another takes its place.
-func (b *buffer) putProgress(e *Event) {
-	if b.gapTo != 0 || (b.policy != Conflate && b.events >= b.limit) {
-		return
-	}
-	if b.n > 0 {
-		if last := b.slot(b.n - 1); (*last).Op == Progress {
-			*last = e
-			return
-		}
-	}
-	b.append(e)
 }
 
 // dropFront loses the oldest revision, with the markers around it, and leaves
@@ -87,14 +72,13 @@ func (b *buffer) dropFront() (changes uint32) {
 				from = e.PrevRevision
 			}
 			to = e.Revision
-		case e.Op == Progress: // it would say no more than the marker
-		case changes > 0 && e.order() != to:
+		case changes > 0 && e.Revision != to:
 			return b.cutFront(end, marker, from, to, changes)
 		default:
 			if from == 0 {
-				from = e.order()
+				from = e.Revision
 			}
-			to = e.order()
+			to = e.Revision
 			changes++
 		}
 	}

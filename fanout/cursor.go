@@ -17,6 +17,7 @@ type Cursor struct {
 	lost bool   // what lay between last and pos may have been evicted
 	spin time.Duration
 
+	listed bool // the ring knows it, to wake it
 	parked atomic.Bool
 	wake   chan struct{} // one slot: a signal, never a count
 }
@@ -25,10 +26,24 @@ type Cursor struct {
 // after. If the ring no longer holds all of these, its first event is a
 // [Lagged] one with the missing range. Any goroutine may call it.
 func (r *Ring) Cursor(after uint64) *Cursor {
-	c := &Cursor{ring: r, last: after, wake: make(chan struct{}, 1)}
-	c.pos, c.lost = r.search(after)
-	r.addCursor(c)
+	c := r.cursor(after, make(chan struct{}, 1))
+	c.list()
 	return c
+}
+
+// cursor returns a reader that signals on wake when it was parked. The ring gets
+// to know it when it parks.
+func (r *Ring) cursor(after uint64, wake chan struct{}) *Cursor {
+	c := &Cursor{ring: r, last: after, wake: wake}
+	c.pos, c.lost = r.search(after)
+	return c
+}
+
+func (c *Cursor) list() {
+	if !c.listed {
+		c.listed = true
+		c.ring.addCursor(c)
+	}
 }
 
 // search returns the position of the oldest held event with a revision above
@@ -47,7 +62,7 @@ func (r *Ring) search(after uint64) (pos uint64, lost bool) {
 				evicted = true
 				return true
 			}
-			return e.order() > after
+			return e.Revision > after
 		})
 		if !evicted {
 			return tail + uint64(n), n == 0
@@ -87,22 +102,22 @@ func (c *Cursor) Poll(buf []*Event) []*Event {
 			}
 			buf = append(buf, e)
 		}
-		if e == nil || e.order() <= c.last {
+		if e == nil || e.Revision <= c.last {
 			clear(buf[start:]) // lapped within it, so lost as a whole; or read already
 			buf = buf[:start]
 			continue
 		}
-		c.last = e.order()
+		c.last = e.Revision
 	}
 	return buf
 }
 
 // take appends e unless it lies at or below what was read already.
 func (c *Cursor) take(buf []*Event, e *Event) []*Event {
-	if e.order() <= c.last {
+	if e.Revision <= c.last {
 		return buf
 	}
-	c.last = e.order()
+	c.last = e.Revision
 	return append(buf, e)
 }
 
@@ -136,8 +151,8 @@ func (c *Cursor) lapped() (marker *Event, head uint64) {
 		if oldest.Op == Reset || oldest.follows(c.last) {
 			return nil, head // a Reset says it all
 		}
-		marker = &Event{Op: Lagged, PrevRevision: c.last + 1, Revision: oldest.order() - 1, Time: oldest.Time}
-		c.last = oldest.order() - 1
+		marker = &Event{Op: Lagged, PrevRevision: c.last + 1, Revision: oldest.Revision - 1, Time: oldest.Time}
+		c.last = oldest.Revision - 1
 		return marker, head
 	}
 }
@@ -159,7 +174,7 @@ func (c *Cursor) Next(ctx context.Context, buf []*Event) ([]*Event, error) {
 
 // wait returns once there may be something to read.
 func (c *Cursor) wait(ctx context.Context) error {
-	if c.spin > 0 && c.spinning() {
+	if c.spin > 0 && c.spinning(ctx) {
 		return nil
 	}
 	// The count goes first and the flag last, so that the count never lacks a
@@ -180,11 +195,14 @@ func (c *Cursor) wait(ctx context.Context) error {
 
 // spinning polls for a while before the caller parks: a wake-up costs the
 // writer microseconds, a reader that is still awake costs it nothing.
-func (c *Cursor) spinning() bool {
+func (c *Cursor) spinning(ctx context.Context) bool {
 	if runtime.GOMAXPROCS(0) == 1 {
 		return false // it would only keep the writer from running
 	}
 	for end := time.Now().Add(c.spin); ; {
+		if ctx.Err() != nil {
+			return false
+		}
 		for range 32 {
 			if c.readable() {
 				return true
@@ -221,4 +239,31 @@ func (c *Cursor) unpark(signal bool) {
 
 // Close releases the cursor. It is not needed by the ring's own collection,
 // only by the writer, which otherwise keeps looking for it.
-func (c *Cursor) Close() { c.ring.removeCursor(c) }
+func (c *Cursor) Close() {
+	if c.listed {
+		c.listed = false
+		c.ring.removeCursor(c)
+	}
+}
+
+// park announces that the reader waits for the writer, whose next Flush signals;
+// false if there is something to read by now.
+func (c *Cursor) park() bool {
+	c.list()
+	if !c.parked.Load() {
+		c.ring.parked.Add(1)
+		c.parked.Store(true)
+	}
+	if c.readable() {
+		c.unpark(false)
+		return false
+	}
+	return true
+}
+
+// atHead reports whether everything published has been read, or was told to be
+// lost.
+func (c *Cursor) atHead() bool {
+	head := c.ring.head.Load()
+	return c.pos == head && (!c.lost || head == 0)
+}

@@ -173,7 +173,7 @@ func TestSpinning(t *testing.T) {
 	c.spin = time.Microsecond
 	for _, n := range []int{1, 2} {
 		before := runtime.GOMAXPROCS(n)
-		if c.spinning() {
+		if c.spinning(t.Context()) {
 			t.Errorf("with %d processors it found something in an empty ring", n)
 		}
 		runtime.GOMAXPROCS(before)
@@ -182,7 +182,7 @@ func TestSpinning(t *testing.T) {
 	r.Flush()
 	for _, n := range []int{1, 2} {
 		before := runtime.GOMAXPROCS(n)
-		if found := c.spinning(); found != (n > 1) {
+		if found := c.spinning(t.Context()); found != (n > 1) {
 			t.Errorf("with %d processors it looked: %v", n, found)
 		}
 		runtime.GOMAXPROCS(before)

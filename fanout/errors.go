@@ -24,3 +24,14 @@ var (
 	// with another; the text names it.
 	ErrBadOption = errors.New("fanout: bad option")
 )
+
+// CompactedError refuses to start from a revision whose events are not all held
+// any more. Read the state and watch from there, or use [WithInitial].
+type CompactedError struct {
+	Revision uint64 // what was asked for
+	Oldest   uint64 // the lowest that can be
+}
+
+func (e *CompactedError) Error() string {
+	return fmt.Sprintf("fanout: revision %d is compacted; the oldest to start from is %d", e.Revision, e.Oldest)
+}

@@ -89,9 +89,7 @@ type Event struct {
 	// Op says what happened.
 	Op Op
 
-	// fronted says that a Front gave the event its place in the order.
-	fronted bool
-	// step is how far order lies above that of the event before it in the
+	// step is how far Revision lies above that of the event before it in the
 	// ring, set by Push; 0 if there is none. It is capped (in four bytes it
 	// costs none), which may only make the distance look smaller.
 	step uint32
@@ -109,35 +107,16 @@ func (e *Event) counts() bool { return e.Op != Lagged && e.Op != Progress }
 
 // sameBatch reports whether both events belong to one atomic batch.
 func (e *Event) sameBatch(o *Event) bool {
-	return e.inBatch() && !e.Control() && e.order() == o.order()
+	return e.inBatch() && !e.Control() && e.Revision == o.Revision
 }
 
 // inBatch reports whether the event shares its revision with others.
 func (e *Event) inBatch() bool { return e.BatchSize > 1 }
 
-// order is the event's place among those of its ring; those of a batch share it.
-// It is the revision, but for the changes of a [Front], whose producers have
-// revisions that do not compare.
-func (e *Event) order() uint64 {
-	if e.fronted && !e.Control() {
-		return e.pos - uint64(e.Batch) + 1
-	}
-	return e.Revision
-}
-
-// front gives the event the place in the order of the batch that begins at
-// position group.
-func (e *Event) front(group uint64) {
-	e.fronted = true
-	if e.Control() {
-		e.PrevRevision, e.Revision = group+1, group+1
-	}
-}
-
-// follows reports whether no event lay between order and this one, the first
+// follows reports whether no event lay between revision and this one, the first
 // of its revision, when it was pushed.
-func (e *Event) follows(order uint64) bool {
-	return e.step == 0 || e.order()-uint64(e.step) <= order
+func (e *Event) follows(revision uint64) bool {
+	return e.step == 0 || e.Revision-uint64(e.step) <= revision
 }
 
 // eventOverhead is what an Event costs beside its key and values: the struct

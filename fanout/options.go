@@ -19,6 +19,11 @@ type RegistryOptions struct {
 	MaxWatchers int
 	// Buffer is the default buffer of a watcher, in events. Default 10.
 	Buffer int
+	// Snapshot returns the present state of the keys of filter, for watchers
+	// made with [WithInitial], in the goroutine that makes the watcher. Changes
+	// above its revision must be in the ring, or still to come. Default: none,
+	// and WithInitial is refused.
+	Snapshot func(filter Filter) (Snapshot, error)
 }
 
 func (o *RegistryOptions) check() error {
@@ -48,12 +53,18 @@ type watchOptions struct {
 	buffer int // 0: the registry's
 	policy Policy
 	ops    opSet
+
+	initial, resume bool
+	from            uint64 // with resume
 }
 
 // check refuses options that conflict, and sets what was not given.
 func (o *watchOptions) check(buffer int) error {
 	if o.policy == Conflate && o.buffer != 0 {
 		return fmt.Errorf("%w: WithBuffer conflicts with WithPolicy(Conflate), which holds one change a key; leave one out", ErrBadOption)
+	}
+	if o.initial && o.resume {
+		return fmt.Errorf("%w: FromRevision conflicts with WithInitial, which begins with the present state; leave one out", ErrBadOption)
 	}
 	if o.buffer == 0 {
 		o.buffer = buffer
@@ -80,6 +91,32 @@ func WithPolicy(p Policy) WatchOption {
 			return fmt.Errorf("%w: WithPolicy is %v; give DropNewest, DropOldest, Conflate or Cancel", ErrBadOption, p)
 		}
 		o.policy = p
+		return nil
+	}
+}
+
+// FromRevision starts the watch with the changes at revision, if there are any,
+// and above: give the last one that was seen plus one, or that one itself to be
+// sure. They are read of the ring's history in the consumer's goroutine, with no
+// loss and no repeat where the present begins. If not all are held any more, the
+// watch is refused with a [*CompactedError]. A consumer that is slow to catch up
+// may still be overtaken, and gets a [Lagged] event then. It conflicts with
+// [WithInitial].
+func FromRevision(revision uint64) WatchOption {
+	return func(o *watchOptions) error {
+		o.resume, o.from = true, revision
+		return nil
+	}
+}
+
+// WithInitial starts the watch with the present state: first a [Put] for each
+// key that exists, in the order of the snapshot and with the revision that made
+// it; then [Progress] with the revision at which the state stands, also if there
+// is no key; then the changes above. It needs RegistryOptions.Snapshot and
+// conflicts with [FromRevision].
+func WithInitial() WatchOption {
+	return func(o *watchOptions) error {
+		o.initial = true
 		return nil
 	}
 }

@@ -92,7 +92,18 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 		return nil, err
 	}
 	w.buf.limit, w.buf.policy, w.ops = uint32(o.buffer), o.policy, o.ops
-	w.start = math.MaxUint64 // nothing is delivered before it is known where it begins
+	w.above = math.MaxUint64 // nothing is delivered before it is known where it begins
+	begun := false
+	if o.initial || o.resume {
+		if err := w.prepare(r, &o); err != nil {
+			return nil, err
+		}
+		defer func(behind *catchUp) {
+			if !begun {
+				behind.close()
+			}
+		}(w.catchUp)
+	}
 
 	r.closeMu.RLock()
 	defer r.closeMu.RUnlock()
@@ -108,6 +119,7 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 		r.remove(w)
 		return nil, err
 	}
+	begun = true
 	handle := &Watcher{inner: w}
 	runtime.AddCleanup(handle, func(w *watcher) { w.end(ErrClosed, false) }, w)
 	return handle, nil
@@ -136,13 +148,54 @@ func (w *watcher) begin(r *Registry) error {
 	if w.err != nil {
 		return w.err
 	}
+	w.registered = true
+	if w.catchUp != nil {
+		return nil
+	}
 	w.epoch = r.epoch.Load()
 	w.start = 0
 	if f := r.feed.Load(); f != nil {
 		w.start = max(f.ring.Revision(), f.after)
 	}
-	w.registered = true
+	w.above = w.start
 	return nil
+}
+
+// prepare makes a watcher begin in the past or with a state.
+func (w *watcher) prepare(r *Registry, o *watchOptions) error {
+	f := r.feed.Load()
+	if f == nil {
+		return fmt.Errorf("%w: FromRevision and WithInitial need a dispatcher; make it before the watch", ErrBadOption)
+	}
+	c := &catchUp{filter: w.asFilter(), buf: make([]*Event, 0, catchUpBatch)}
+	if o.resume {
+		w.start = max(o.from, 1) - 1
+	} else {
+		if r.options.Snapshot == nil {
+			return fmt.Errorf("%w: WithInitial needs RegistryOptions.Snapshot, which is nil", ErrBadOption)
+		}
+		s, err := r.options.Snapshot(c.filter)
+		if err != nil {
+			return err
+		}
+		c.snapshot, w.start = &s, s.Revision
+	}
+	w.makeWake()
+	c.cursor = f.ring.cursor(w.start, w.wake)
+	if o.resume {
+		if oldest := f.ring.oldestStart(); w.start+1 < oldest {
+			return &CompactedError{Revision: o.from, Oldest: oldest}
+		}
+	}
+	w.catchUp = c
+	return nil
+}
+
+func (w *watcher) asFilter() Filter {
+	if w.pattern {
+		return newPatternFilter(w.filter)
+	}
+	return Filter{text: w.filter}
 }
 
 func (r *Registry) insert(w *watcher) {

@@ -85,13 +85,12 @@ type Ring struct {
 	bytes   int64      // of the events in slots, staged ones included
 	group   uint64     // position at which the newest revision begins
 	sizes   []slotSize // of the events in slots: sequential, unlike the events
-	last    uint64     // order of the newest event
+	last    uint64     // revision of the newest event
 	first   uint64     // tail, as the writer knows it
 	cleared uint64     // slots of positions below it were cleared or overwritten
-	fronted bool       // a Front gives out the order
 
 	tail   atomic.Uint64 // positions below it are evicted
-	headRv atomic.Uint64 // order of the newest published event
+	headRv atomic.Uint64 // revision of the newest published event
 
 	_ [64]byte // loaded by readers that spin, stored by the writer
 
@@ -175,15 +174,11 @@ func (r *Ring) Push(e *Event) {
 	r.bytes += size.bytes() - r.sizes[slot].bytes()
 	r.sizes[slot] = size
 	e.pos = pos
-	if r.fronted {
-		e.front(r.group)
-	}
-	order := e.order()
 	if pos > 0 {
-		e.step = uint32(min(order-r.last, math.MaxUint32))
+		e.step = uint32(min(e.Revision-r.last, math.MaxUint32))
 	}
 	r.slots[slot].Store(e)
-	r.last = order
+	r.last = e.Revision
 	r.next = pos + 1
 	if r.bytes > r.maxBytes {
 		r.release()
@@ -269,6 +264,29 @@ func (r *Ring) Len() int {
 		return int(head - tail)
 	}
 	return 0
+}
+
+// oldestStart returns the lowest revision from which on the ring holds every
+// event: the least that a watcher may ask to start from.
+func (r *Ring) oldestStart() uint64 {
+	for {
+		tail, head := r.tail.Load(), r.head.Load()
+		if head == 0 {
+			return 0 // nothing was published yet
+		}
+		e := r.slots[tail&r.mask].Load()
+		switch {
+		case tail >= head:
+			return r.Revision() + 1 // all that was published is gone
+		case e == nil || e.pos != tail:
+			continue // the writer went on
+		case e.Op == Reset:
+			return e.Revision + 1
+		case e.step == 0:
+			return 0
+		}
+		return e.Revision - uint64(e.step) + 1
+	}
 }
 
 // wake wakes every parked cursor.

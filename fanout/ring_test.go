@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -230,5 +231,42 @@ func wantEvents(t rapid.TB, got []*Event, want ...int) {
 	t.Helper()
 	if got := revisions(got); !slices.Equal(got, append([]int{}, want...)) {
 		t.Fatalf("got %v, want %v", got, want)
+	}
+}
+
+// TestEvictionInStrides: a ring that makes room for several events at a time
+// never takes it from the revision that is being pushed, and holds nearly as many
+// events as it has slots.
+func TestEvictionInStrides(t *testing.T) {
+	const slots, stride = 256, 4
+	r := newTestRing(t, slots)
+	if r.stride != stride {
+		t.Fatalf("the stride is %d, want %d", r.stride, stride)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for revision := uint64(1); revision <= 5000; revision++ {
+		size := 1 + random.IntN(slots)
+		if revision%3 > 0 {
+			size = slots - random.IntN(stride) // fills the ring alone, or nearly
+		}
+		group := batchOf(revision, make([]string, size)...)
+		for _, e := range group {
+			r.Push(e)
+		}
+		r.Flush()
+		c := r.Cursor(revision - 1)
+		got := c.Poll(make([]*Event, 0, slots))
+		c.Close()
+		if !slices.Equal(got, group) {
+			t.Fatalf("of %d events of revision %d the ring gives %d", size, revision, len(got))
+		}
+	}
+	single := newTestRing(t, slots)
+	for revision := uint64(1); revision <= 5*slots; revision++ {
+		single.Push(change("k", revision))
+		single.Flush()
+		if n := single.Len(); revision > slots && n < slots-stride+1 {
+			t.Fatalf("the ring holds %d events of %d", n, slots)
+		}
 	}
 }

@@ -45,7 +45,9 @@ type watcher struct {
 	mu         sync.Mutex
 	buf        buffer
 	epoch      uint64        // newest gap of the dispatcher that it knows
-	start      uint64        // it receives the events whose order lies above
+	start      uint64        // where the watch begins
+	above      uint64        // the dispatcher's events up to it are not for the watcher
+	catchUp    *catchUp      // until it is live; what it reads it reads itself
 	matched    uint64        // events that were for it
 	delivered  uint64        // of these, taken by the consumer
 	conflated  uint64        // of these, superseded before they were taken
@@ -162,6 +164,14 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 	if waited {
 		w.waiting--
 	}
+	if w.catchUp != nil {
+		if e = w.takeBehind(); e != nil {
+			next := w.waker()
+			w.mu.Unlock()
+			signal(next)
+			return e, nil, nil
+		}
+	}
 	if e = w.buf.take(); e != nil {
 		if e.counts() {
 			w.delivered++
@@ -181,6 +191,21 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 	w.mu.Unlock()
 	signal(next)
 	return e, nil, err
+}
+
+// takeBehind takes an event while the watcher catches up; nil if that is over or
+// has to wait. It is called with mu held and lets go of it meanwhile.
+func (w *watcher) takeBehind() *Event {
+	c := w.catchUp
+	w.mu.Unlock()
+	e, cancel := c.next(w)
+	if cancel != nil {
+		e = nil
+		w.registry.stats.cancelled.Add(1)
+		w.end(cancel, false)
+	}
+	w.mu.Lock()
+	return e
 }
 
 // leave takes back that the caller waits.
@@ -211,7 +236,7 @@ func (w *watcher) makeWake() {
 // waker returns the channel to signal on, once mu is released: nil if there is
 // nothing to take, or nobody who waits for it.
 func (w *watcher) waker() chan struct{} {
-	if w.waiting == 0 && !w.armed || !w.buf.ready() && w.err == nil {
+	if w.waiting == 0 && !w.armed || !w.buf.ready() && w.err == nil && w.catchUp == nil {
 		return nil
 	}
 	w.armed = false
@@ -228,14 +253,14 @@ type losses struct {
 // the lock. Only the dispatcher calls it, never with a lock held.
 func (w *watcher) offer(events []*Event, gaps *gapLog) (l losses) {
 	w.mu.Lock()
-	for len(events) > 0 && events[0].order() <= w.start {
+	for len(events) > 0 && events[0].Revision <= w.above {
 		events = events[1:]
 	}
 	if w.err != nil || len(events) == 0 {
 		w.mu.Unlock()
 		return losses{}
 	}
-	l.cancel = w.catchUp(gaps)
+	l.cancel = w.hearOf(gaps)
 	for len(events) > 0 && l.cancel == nil {
 		size := 1
 		if e := events[0]; e.inBatch() {
@@ -252,7 +277,7 @@ func (w *watcher) offer(events []*Event, gaps *gapLog) (l losses) {
 		}
 		dropped, conflated, cancel := w.buf.put(group)
 		if cancel {
-			l.cancel = laggedFrom(group[0].order())
+			l.cancel = laggedFrom(group[0].Revision)
 			break
 		}
 		w.matched += uint64(len(group))
@@ -289,7 +314,7 @@ func (w *watcher) wanted(group []*Event) []*Event {
 func (w *watcher) flag(gaps *gapLog) (cancel error) {
 	w.mu.Lock()
 	if w.err == nil {
-		cancel = w.catchUp(gaps)
+		cancel = w.hearOf(gaps)
 	}
 	wake := w.waker()
 	w.mu.Unlock()
@@ -297,11 +322,11 @@ func (w *watcher) flag(gaps *gapLog) (cancel error) {
 	return cancel
 }
 
-func (w *watcher) catchUp(gaps *gapLog) (cancel error) {
+func (w *watcher) hearOf(gaps *gapLog) (cancel error) {
 	if w.epoch == gaps.epoch {
 		return nil
 	}
-	from, to := gaps.since(w.epoch, w.start)
+	from, to := gaps.since(w.epoch, w.above)
 	w.epoch = gaps.epoch
 	if to == 0 {
 		return nil
@@ -318,24 +343,28 @@ func laggedFrom(from uint64) error {
 	return fmt.Errorf("%w: it lost revision %d and what followed; read again and watch anew", ErrLagged, from)
 }
 
-// end makes the watcher end with err, once. With drain, what is buffered may
-// still be taken first, until it is ended again without.
+// end makes the watcher end with err, once. With drain, what is buffered or still
+// to be caught up with may be taken first, until it is ended again without.
 func (w *watcher) end(err error, drain bool) {
 	w.mu.Lock()
+	var behind *catchUp
 	if !drain {
 		w.buf.clear()
+		behind, w.catchUp = w.catchUp, nil
 	}
-	if w.err != nil {
-		w.mu.Unlock()
-		return
+	first := w.err == nil
+	if first {
+		w.err = err
 	}
-	w.err = err
-	wake, registered := w.waker(), w.registered
+	wake, registered := w.waker(), w.registered && first
 	w.mu.Unlock()
 	if registered {
 		w.registry.remove(w)
 	}
 	signal(wake)
+	if behind != nil {
+		behind.close()
+	}
 }
 
 // signal wakes one waiting consumer; a nil channel has none.
