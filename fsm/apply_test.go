@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"reflect"
 	"strings"
@@ -15,9 +16,23 @@ import (
 	"github.com/watchcast/watchcast/fanout"
 )
 
-func TestNewNeedsARing(t *testing.T) {
-	if _, err := New(Options{}); !errors.Is(err, fanout.ErrBadOption) {
-		t.Errorf("New without a ring: %v", err)
+// TestWithoutARing applies, and restores, where nobody is told.
+func TestWithoutARing(t *testing.T) {
+	f, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range []Command{{Op: CommandInit, Cluster: testCluster}, put("k", "v")} {
+		l := &raft.Log{Index: uint64(i + 1), Data: c.Append(nil)}
+		if r := f.Apply(l).(Result); r.Err != nil {
+			t.Errorf("%v: %+v", c.Op, r)
+		}
+	}
+	if err := f.Restore(io.NopCloser(bytes.NewReader(snapshotOf(t, f)))); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := f.Get("k"); err != nil || string(e.Value) != "v" {
+		t.Errorf("after a restore: %+v, %v", e, err)
 	}
 }
 

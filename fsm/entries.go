@@ -105,3 +105,18 @@ func (o ordered) len() int { return o.tree.Len() }
 func (o ordered) all(yield func(*Entry) bool) {
 	o.tree.Scan(func(_ string, at *slot) bool { return yield(&at.Entry) })
 }
+
+// from returns a function that gives the entries one by one, in key order, and
+// then nil.
+func (o ordered) from() func() *Entry {
+	i := o.tree.Iter()
+	next := i.First
+	return func() *Entry {
+		if !next() {
+			next = func() bool { return false }
+			return nil
+		}
+		next = i.Next
+		return &i.Value().Entry
+	}
+}

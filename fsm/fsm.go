@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"math/bits"
@@ -15,8 +14,8 @@ import (
 
 // Options configures an [FSM].
 type Options struct {
-	// Ring takes the events; required. The FSM is its one producer: Raft's
-	// apply goroutine.
+	// Ring takes the events; nil: nothing is announced. The FSM is its one
+	// producer: Raft's apply goroutine.
 	Ring *fanout.Ring
 	// Logger for what an operator should know; nil discards it.
 	Logger *slog.Logger
@@ -36,15 +35,12 @@ type FSM struct {
 
 var _ raft.BatchingFSM = (*FSM)(nil)
 
-// New returns an empty state machine. The error wraps [fanout.ErrBadOption].
+// New returns an empty state machine.
 func New(o Options) (*FSM, error) {
 	return newFSM(o, keptTombstones)
 }
 
 func newFSM(o Options, keep int) (*FSM, error) {
-	if o.Ring == nil {
-		return nil, fmt.Errorf("%w: fsm.Options.Ring is nil; give the ring that takes the events", fanout.ErrBadOption)
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -105,7 +101,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 			continue
 		}
 		e, r := f.store.apply(l)
-		if e != nil {
+		if e != nil && f.ring != nil {
 			f.ring.Push(e)
 			changed = true
 		}
@@ -173,7 +169,9 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 		// index above all that was.
 		reset = before + 1
 	}
-	f.ring.Reset(reset)
+	if f.ring != nil {
+		f.ring.Reset(reset)
+	}
 	f.logger.Info("restored a snapshot", "revision", s.revision, "keys", s.entries.len())
 	return nil
 }

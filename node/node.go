@@ -168,7 +168,9 @@ func (n *Node) startFanout() (err error) {
 	if n.ring, err = fanout.NewRing(n.config.Ring); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if n.registry, err = fanout.NewRegistry(n.config.Watchers); err != nil {
+	watchers := n.config.Watchers
+	watchers.Snapshot = func(f fanout.Filter) (fanout.Snapshot, error) { return n.machine.State(f) }
+	if n.registry, err = fanout.NewRegistry(watchers); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	// What the leader had published may be more than this node has stored; that
