@@ -22,7 +22,12 @@
 //   - Watchers do not affect each other. A slow, stuck or abandoned one costs
 //     its own buffer and nothing else.
 //   - A start is exact. A watcher receives the events above [Watcher.Start] and
-//     none below; what is published after Watch returned lies above.
+//     none below; what is published after Watch returned lies above. Who begins
+//     with a revision ([FromRevision]) or with the present state ([WithInitial])
+//     sees no gap and no repeat where history, or the state, ends.
+//   - The books balance. Of every watcher, and of all together, [Stats] hold:
+//     matched = delivered + conflated + dropped + pending (+ discarded, by
+//     watchers that ended).
 //
 // # How events are lost
 //

@@ -93,7 +93,7 @@ type Config struct {
 	// events, 64 MiB.
 	Ring fanout.RingOptions
 	// Watchers bounds and sizes in-process watchers. Default 1,048,576
-	// watchers with a buffer of 10.
+	// watchers with a buffer of 10. Its Snapshot is the node's own.
 	Watchers fanout.RegistryOptions
 
 	// Logger gets what an operator should know. Default: nothing.
