@@ -10,8 +10,13 @@ import (
 // measures are all there are, in the order in which they are taken.
 var measures = []*measure{
 	notifyAwake,
+	notifyParked,
 	notifyScale,
+	applyWatch,
 	inprocLatency,
+	inprocLatencyBusy,
+	inprocFanout,
+	slowTax,
 	watcherMemory,
 	watcherChurn,
 	putsEmbedded,
@@ -26,8 +31,9 @@ type measure struct {
 	tiny    size // for a test: shows that it works
 	run     func(context.Context, env, size) ([]finding, error)
 
-	// sample, if set, takes one sample in a process of its own, for run.
-	sample func(context.Context, size) (float64, error)
+	// sample, if set, takes one sample in a process of its own, for run: one
+	// number or several.
+	sample func(context.Context, size) ([]float64, error)
 }
 
 // figure is one number with its goal. It is named like its measure, or, if that

@@ -17,7 +17,7 @@ type rig struct {
 	ring       *fanout.Ring
 	registry   *fanout.Registry
 	dispatcher *fanout.Dispatcher
-	revision   uint64
+	revision   uint64 // of the newest event; one event each, from 1 on
 	stop       func()
 }
 
@@ -42,6 +42,16 @@ func startRig(spin time.Duration, watchers int) (*rig, error) {
 	return &rig{ring: ring, registry: registry, dispatcher: dispatcher, stop: func() { cancel(); wg.Wait() }}, nil
 }
 
+// delivered returns the revision through which the dispatcher has delivered.
+// Measures ask in loops, so it must stay cheap.
+func (r *rig) delivered() uint64 { return r.dispatcher.Revision() }
+
+// put stages an event.
+func (r *rig) put(key string, value []byte) {
+	r.revision++
+	r.ring.Push(&fanout.Event{Op: fanout.Put, Key: key, Value: value, Revision: r.revision})
+}
+
 // watch registers a watcher of each key. Only what it returns keeps them.
 func (r *rig) watch(keys []string) ([]*fanout.Watcher, error) {
 	watchers := make([]*fanout.Watcher, len(keys))
@@ -52,6 +62,21 @@ func (r *rig) watch(keys []string) ([]*fanout.Watcher, error) {
 		}
 	}
 	return watchers, nil
+}
+
+// publish publishes n events of keys given by their number, and has them
+// delivered.
+func (r *rig) publish(n int, key func(int) string) error {
+	for i := range n {
+		r.put(key(i), nil)
+		if (i+1)%burstSize == 0 || i == n-1 {
+			r.ring.Flush()
+			if err := r.awaitDelivered(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 const (
@@ -76,17 +101,14 @@ type cost struct {
 // a core away for a moment takes as long as ten thousand of them.
 func (r *rig) notify(bursts int, keys []string) (c cost, err error) {
 	events := make([]fanout.Event, bursts*burstSize)
-	value := make([]byte, 100)
+	value := make([]byte, valueBytes)
 	var before, after runtime.MemStats
 	spent := make([]float64, 0, bursts)
 	runtime.ReadMemStats(&before)
 	for len(events) > 0 {
 		burst := events[:burstSize]
 		events = events[burstSize:]
-		for i := range burst {
-			r.revision++
-			burst[i] = fanout.Event{Op: fanout.Put, Key: keys[r.revision%uint64(len(keys))], Value: value, Revision: r.revision}
-		}
+		makeEvents(burst, &r.revision, keys, value)
 		start := time.Now()
 		for i := range burst {
 			r.ring.Push(&burst[i])
@@ -104,21 +126,44 @@ func (r *rig) notify(bursts int, keys []string) (c cost, err error) {
 	}, nil
 }
 
+// makeEvents makes the events after a revision, of the keys in turn.
+func makeEvents(events []fanout.Event, revision *uint64, keys []string, value []byte) {
+	for i := range events {
+		*revision++
+		events[i] = fanout.Event{Op: fanout.Put, Key: keys[*revision%uint64(len(keys))], Value: value, Revision: *revision}
+	}
+}
+
 // awaitDelivered stays on its core: a producer that parks would change hands
 // with the dispatcher.
 func (r *rig) awaitDelivered() error {
 	begun := time.Now()
-	for r.dispatcher.Revision() < r.revision {
-		if runtime.GOMAXPROCS(0) == 1 {
-			runtime.Gosched()
-		}
+	for r.delivered() < r.revision {
+		yieldOnOneCore()
 		if time.Since(begun) > stuck {
-			return fmt.Errorf("%w: it is at revision %d of %d after %v", errStuck, r.dispatcher.Revision(), r.revision, stuck)
+			return r.stuck()
 		}
 	}
-	for end := time.Now().Add(pause); time.Now().Before(end); {
-	}
+	stayUntil(time.Now().Add(pause))
 	return nil
+}
+
+func (r *rig) stuck() error {
+	return fmt.Errorf("%w: through revision %d of %d in %v", errStuck, r.delivered(), r.revision, stuck)
+}
+
+// stayUntil waits without leaving its core.
+func stayUntil(end time.Time) {
+	for time.Now().Before(end) {
+		yieldOnOneCore()
+	}
+}
+
+// yieldOnOneCore lets others run where staying on the core would stop them.
+func yieldOnOneCore() {
+	if runtime.GOMAXPROCS(0) == 1 {
+		runtime.Gosched()
+	}
 }
 
 // fill pushes as many events as the ring holds, so that from then on each push
