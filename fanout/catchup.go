@@ -111,13 +111,13 @@ func (c *catchUp) close() {
 func (w *watcher) caught(e *Event) (wanted bool, cancel error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.catchUp == nil {
+	if w.extra.catchUp == nil {
 		return false, nil // stopped meanwhile
 	}
 	if e.Op == Lagged && w.buf.policy == Cancel {
 		return false, laggedFrom(e.PrevRevision)
 	}
-	wanted = e.Control() || w.ops.has(e.Op) && w.catchUp.filter.Match(e.Key)
+	wanted = e.Control() || w.ops.has(e.Op) && w.extra.catchUp.filter.Match(e.Key)
 	if wanted && e.counts() {
 		w.matched++
 		w.delivered++
@@ -131,7 +131,7 @@ func (w *watcher) caught(e *Event) (wanted bool, cancel error) {
 func (w *watcher) goLive(c *catchUp) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.catchUp != c {
+	if w.extra.catchUp != c {
 		return true // stopped meanwhile
 	}
 	epoch := w.registry.epoch.Load()
@@ -140,7 +140,7 @@ func (w *watcher) goLive(c *catchUp) bool {
 	}
 	w.epoch = epoch
 	w.above = c.cursor.Last()
-	w.catchUp = nil
+	w.extra.catchUp = nil
 	c.closed = true
 	c.cursor.unpark(false)
 	c.cursor.Close()

@@ -213,7 +213,7 @@ func TestHandOffModel(t *testing.T) {
 		for _, f := range all {
 			for f.take(t) {
 			}
-			if f.watcher.inner.catchUp != nil {
+			if f.watcher.inner.behind() != nil {
 				t.Fatal("the consumer has read everything, and the watcher is not live")
 			}
 			for _, e := range s.written {

@@ -20,6 +20,7 @@ type Cursor struct {
 	listed bool // the ring knows it, to wake it
 	parked atomic.Bool
 	wake   chan struct{} // one slot: a signal, never a count
+	kick   chan struct{} // if set, signalled after wake: see Dispatcher.kicked
 }
 
 // Cursor returns a reader whose first event is the first with a revision above
@@ -224,16 +225,14 @@ func (c *Cursor) readable() bool {
 
 // unpark takes back the announcement that the cursor is parked; whoever takes
 // it back also signals, if asked to.
-func (c *Cursor) unpark(signal bool) {
+func (c *Cursor) unpark(wake bool) {
 	if !c.parked.CompareAndSwap(true, false) {
 		return
 	}
 	c.ring.parked.Add(-1)
-	if signal {
-		select {
-		case c.wake <- struct{}{}:
-		default: // an old one is still there
-		}
+	if wake {
+		signal(c.wake) // an old one may still be there
+		signal(c.kick)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -47,6 +49,9 @@ func NewDispatcher(ring *Ring, registry *Registry, o DispatcherOptions) (*Dispat
 	}
 	d := &Dispatcher{ring: ring, registry: registry, options: o, cursor: ring.Cursor(o.After)}
 	d.cursor.spin = o.Spin
+	if runtime.GOMAXPROCS(0) > 1 {
+		d.cursor.kick = make(chan struct{}, 1)
+	}
 	return d, nil
 }
 
@@ -59,6 +64,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	defer d.registry.close()
 	defer d.cursor.Close()
+	var kicked sync.WaitGroup
+	kicked.Go(func() { d.kicked(ctx) })
+	defer kicked.Wait()
 	events := make([]*Event, 0, DefaultBatch)
 	for ctx.Err() == nil {
 		if d.walk.active {
@@ -81,6 +89,20 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		d.flagSlice() // a loss is told before the end
 	}
 	return context.Cause(ctx)
+}
+
+// kicked does nothing, whenever the dispatcher was woken. A goroutine that is made
+// ready goes to a place of its own beside the run queue of the processor that the
+// writer keeps busy, from where others take it only after some time. Making another
+// ready pushes it out, into the queue that an idle processor looks at first.
+func (d *Dispatcher) kicked(ctx context.Context) {
+	for {
+		select {
+		case <-d.cursor.kick:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Revision returns the revision through which events were delivered, lost ranges

@@ -39,7 +39,9 @@
 //
 // # Goroutines
 //
-// The package starts none for its work. The owner of a [Dispatcher] runs it;
+// The package starts none for its work. The owner of a [Dispatcher] runs it (Run
+// has one more beside it, which does nothing but get the first one noticed by an
+// idle processor, and which it waits for);
 // the producer calls Push and Flush from one goroutine at a time; each [Cursor]
 // belongs to one reader; watchers are pulled by their consumers. (The standard
 // library runs a context's end and the cleanup of a watcher that was dropped

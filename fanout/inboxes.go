@@ -14,23 +14,25 @@ const (
 )
 
 func (x *inboxes) add(w *watcher, e *Event) {
-	if len(w.inbox) == 0 {
+	in := &w.extra.inbox
+	if len(*in) == 0 {
 		x.watchers = append(x.watchers, w)
 	}
-	w.inbox = append(w.inbox, e)
+	*in = append(*in, e)
 	x.events++
 }
 
 // empty offers each watcher what was collected for it.
 func (x *inboxes) empty(offer func(*watcher, []*Event)) {
 	for _, w := range x.watchers {
-		offer(w, w.inbox)
-		if cap(w.inbox) > keepInbox {
-			w.inbox = nil
+		in := &w.extra.inbox
+		offer(w, *in)
+		if cap(*in) > keepInbox {
+			*in = nil
 			continue
 		}
-		clear(w.inbox)
-		w.inbox = w.inbox[:0]
+		clear(*in)
+		*in = (*in)[:0]
 	}
 	clear(x.watchers)
 	x.watchers, x.events = x.watchers[:0], 0

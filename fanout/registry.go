@@ -93,6 +93,9 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 	}
 	w.buf.limit, w.buf.policy, w.ops = uint32(o.buffer), o.policy, o.ops
 	w.above = math.MaxUint64 // nothing is delivered before it is known where it begins
+	if w.pattern || o.policy == Conflate || o.initial || o.resume {
+		w.extra = new(extra)
+	}
 	begun := false
 	if o.initial || o.resume {
 		if err := w.prepare(r, &o); err != nil {
@@ -102,7 +105,7 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 			if !begun {
 				behind.close()
 			}
-		}(w.catchUp)
+		}(w.extra.catchUp)
 	}
 
 	r.closeMu.RLock()
@@ -149,15 +152,14 @@ func (w *watcher) begin(r *Registry) error {
 		return w.err
 	}
 	w.registered = true
-	if w.catchUp != nil {
+	if w.behind() != nil {
 		return nil
 	}
 	w.epoch = r.epoch.Load()
-	w.start = 0
+	w.above = 0
 	if f := r.feed.Load(); f != nil {
-		w.start = max(f.ring.Revision(), f.after)
+		w.above = max(f.ring.Revision(), f.after)
 	}
-	w.above = w.start
 	return nil
 }
 
@@ -169,7 +171,7 @@ func (w *watcher) prepare(r *Registry, o *watchOptions) error {
 	}
 	c := &catchUp{filter: w.asFilter(), buf: make([]*Event, 0, catchUpBatch)}
 	if o.resume {
-		w.start = max(o.from, 1) - 1
+		w.extra.start = max(o.from, 1) - 1
 	} else {
 		if r.options.Snapshot == nil {
 			return fmt.Errorf("%w: WithInitial needs RegistryOptions.Snapshot, which is nil", ErrBadOption)
@@ -178,16 +180,16 @@ func (w *watcher) prepare(r *Registry, o *watchOptions) error {
 		if err != nil {
 			return err
 		}
-		c.snapshot, w.start = &s, s.Revision
+		c.snapshot, w.extra.start = &s, s.Revision
 	}
 	w.makeWake()
-	c.cursor = f.ring.cursor(w.start, w.wake)
+	c.cursor = f.ring.cursor(w.extra.start, w.wake)
 	if o.resume {
-		if oldest := f.ring.oldestStart(); w.start+1 < oldest {
+		if oldest := f.ring.oldestStart(); w.extra.start+1 < oldest {
 			return &CompactedError{Revision: o.from, Oldest: oldest}
 		}
 	}
-	w.catchUp = c
+	w.extra.catchUp, w.extra.late = c, true
 	return nil
 }
 

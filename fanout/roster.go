@@ -18,7 +18,7 @@ type roster struct {
 func (r *roster) add(w *watcher) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w.slot = len(r.list)
+	w.slot = int32(len(r.list))
 	r.list = append(r.list, w)
 }
 

@@ -113,8 +113,8 @@ func TestBeginKnowsGapsBelowItsStart(t *testing.T) {
 	})
 	for range 100_000 {
 		w := &watcher{registry: h.registry}
-		if err := w.begin(h.registry); err != nil || w.epoch > w.start {
-			t.Errorf("a watcher that starts at %d knows of the gap at %d; %v", w.start, w.epoch, err)
+		if err := w.begin(h.registry); err != nil || w.epoch > w.above {
+			t.Errorf("a watcher that starts at %d knows of the gap at %d; %v", w.above, w.epoch, err)
 			break
 		}
 	}

@@ -59,10 +59,17 @@ func (c *counters) retire(w *watcher) {
 	c.retired.discarded.Add(s.Matched - s.Delivered - s.Conflated - s.Dropped)
 }
 
+func (w *watcher) superseded() uint64 {
+	if w.extra == nil {
+		return 0
+	}
+	return w.extra.conflated
+}
+
 func (w *watcher) stats() WatcherStats {
 	s := WatcherStats{
 		Filter: w.filter, Pattern: w.pattern, Policy: w.buf.policy.String(), Buffer: int(w.buf.limit),
-		Matched: w.matched, Delivered: w.delivered, Conflated: w.conflated, Dropped: w.dropped,
+		Matched: w.matched, Delivered: w.delivered, Conflated: w.superseded(), Dropped: w.dropped,
 		Pending: uint64(w.buf.events),
 	}
 	if w.buf.policy == Conflate {
@@ -92,7 +99,7 @@ func (r *Registry) Stats() Stats {
 		if w.err == nil {
 			s.Matched += w.matched
 			s.Delivered += w.delivered
-			s.Conflated += w.conflated
+			s.Conflated += w.superseded()
 			s.Dropped += w.dropped
 			s.Pending += uint64(w.buf.events)
 		}

@@ -32,25 +32,22 @@ type watcher struct {
 	registry *Registry
 	filter   string // key, or pattern if pattern is set
 	done     <-chan struct{}
-	pattern  bool
 
 	// Neighbours among the watchers of the same key, changed under the key's
 	// shard lock; the dispatcher follows next without it.
-	next atomic.Pointer[watcher]
-	prev *watcher
-	slot int // index in the roster, guarded by the roster's lock
+	next  atomic.Pointer[watcher]
+	prev  *watcher
+	extra *extra // what few watchers need; nil in the others
 
-	inbox []*Event // the dispatcher's: see inboxes
+	slot    int32 // index in the roster, guarded by the roster's lock
+	pattern bool
 
 	mu         sync.Mutex
 	buf        buffer
 	epoch      uint64        // newest gap of the dispatcher that it knows
-	start      uint64        // where the watch begins
 	above      uint64        // the dispatcher's events up to it are not for the watcher
-	catchUp    *catchUp      // until it is live; what it reads it reads itself
 	matched    uint64        // events that were for it
 	delivered  uint64        // of these, taken by the consumer
-	conflated  uint64        // of these, superseded before they were taken
 	dropped    uint64        // of these, lost to a full buffer
 	wake       chan struct{} // made when a consumer first waits; one slot, never closed
 	err        error         // why it ended; nil while it is live
@@ -58,6 +55,26 @@ type watcher struct {
 	armed      bool          // a consumer that uses Ready has found nothing
 	registered bool          // whoever ends it takes it out of the registry
 	ops        opSet
+}
+
+// extra is what watchers of patterns, with Conflate, or that catch up have more
+// than others: there may be a million of the others.
+type extra struct {
+	inbox []*Event // of a pattern; the dispatcher's: see inboxes
+
+	// Guarded by the watcher's mutex.
+	catchUp   *catchUp // until it is live; what it reads it reads itself
+	late      bool     // it began in the past or with a state
+	start     uint64   // where that was
+	conflated uint64   // events that were superseded before they were taken
+}
+
+// behind returns what brings the watcher to the present; nil if it is there.
+func (w *watcher) behind() *catchUp {
+	if w.extra == nil {
+		return nil
+	}
+	return w.extra.catchUp
 }
 
 // opSet says which operations a watcher receives; the zero value means all.
@@ -103,7 +120,10 @@ func (w *Watcher) Start() uint64 {
 	defer runtime.KeepAlive(w)
 	w.inner.mu.Lock()
 	defer w.inner.mu.Unlock()
-	return w.inner.start
+	if x := w.inner.extra; x != nil && x.late {
+		return x.start
+	}
+	return w.inner.above
 }
 
 // Ready returns a channel that yields a value when TryNext is worth calling:
@@ -164,7 +184,7 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 	if waited {
 		w.waiting--
 	}
-	if w.catchUp != nil {
+	if w.behind() != nil {
 		if e = w.takeBehind(); e != nil {
 			next := w.waker()
 			w.mu.Unlock()
@@ -196,7 +216,7 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 // takeBehind takes an event while the watcher catches up; nil if that is over or
 // has to wait. It is called with mu held and lets go of it meanwhile.
 func (w *watcher) takeBehind() *Event {
-	c := w.catchUp
+	c := w.extra.catchUp
 	w.mu.Unlock()
 	e, cancel := c.next(w)
 	if cancel != nil {
@@ -236,7 +256,7 @@ func (w *watcher) makeWake() {
 // waker returns the channel to signal on, once mu is released: nil if there is
 // nothing to take, or nobody who waits for it.
 func (w *watcher) waker() chan struct{} {
-	if w.waiting == 0 && !w.armed || !w.buf.ready() && w.err == nil && w.catchUp == nil {
+	if w.waiting == 0 && !w.armed || !w.buf.ready() && w.err == nil && w.behind() == nil {
 		return nil
 	}
 	w.armed = false
@@ -281,7 +301,9 @@ func (w *watcher) offer(events []*Event, gaps *gapLog) (l losses) {
 			break
 		}
 		w.matched += uint64(len(group))
-		w.conflated += conflated
+		if conflated > 0 {
+			w.extra.conflated += conflated
+		}
 		w.dropped += dropped
 		l.dropped += dropped
 	}
@@ -350,7 +372,9 @@ func (w *watcher) end(err error, drain bool) {
 	var behind *catchUp
 	if !drain {
 		w.buf.clear()
-		behind, w.catchUp = w.catchUp, nil
+		if behind = w.behind(); behind != nil {
+			w.extra.catchUp = nil
+		}
 	}
 	first := w.err == nil
 	if first {
