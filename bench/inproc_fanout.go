@@ -37,16 +37,20 @@ var inprocFanout = &measure{
 		perSecond, err := interleave(ctx, s.samples,
 			func() (float64, error) { return r.fanout(one, one[:1], burstSize, burstSize, s.count) },
 			func() (float64, error) { return channelFanout(s.watchers, burstSize, s.count) },
+			func() (float64, error) { return channelFanout(s.watchers, burstSize*s.count, 1) },
 			func() (float64, error) { return r.fanout(each, each, perKey, perKey*len(each), s.count) },
 		)
 		if err != nil {
 			return nil, err
 		}
-		peer := map[string]float64{"Go channels, /s": median(perSecond[1])}
+		peer := map[string]float64{
+			"Go channels, /s":                       median(perSecond[1]),
+			"Go channels, sender not held back, /s": median(perSecond[2]),
+		}
 		return []finding{
 			{samples: perSecond[0], compare: peer},
 			{samples: ratios(perSecond[0], perSecond[1]), compare: peer},
-			{samples: perSecond[2]},
+			{samples: perSecond[3]},
 		}, nil
 	},
 }
@@ -162,12 +166,14 @@ func (r *rig) fanout(watched, keys []string, share, burst, bursts int) (perSecon
 var errOver = errors.New("over")
 
 // channelFanout does the same with what one would write in its place: a channel
-// for each consumer, and a goroutine that sends each event to all of them.
+// for each consumer, and a goroutine that sends each event to all of them. It
+// blocks where a channel is full, so that with one long burst nothing is lost
+// either.
 func channelFanout(consumers, burst, bursts int) (float64, error) {
 	c := newCrowd(burst)
 	channels := make([]chan *fanout.Event, consumers)
 	for i := range channels {
-		ch := make(chan *fanout.Event, burst)
+		ch := make(chan *fanout.Event, burstSize)
 		channels[i] = ch
 		c.join(func() (*fanout.Event, error) {
 			if e, ok := <-ch; ok {

@@ -66,7 +66,9 @@ func columns(samples []percentiles) (p50, p99 []float64) {
 // and what ends that.
 type pace func(context.Context) (wait, stop func())
 
-// block waits for a channel, so that others have the core.
+// block waits for a channel, so that others have the core. While the process is
+// idle Go waits for timers in whole milliseconds, so on Linux most events come
+// later than they are due: about one a millisecond.
 func block(ctx context.Context) (wait, stop func()) {
 	tick := time.NewTicker(eventPeriod)
 	return func() {

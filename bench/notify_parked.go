@@ -60,8 +60,9 @@ var notifyParked = &measure{
 	},
 }
 
-// parkingPause is time for a wake, which takes up to 120 µs if the writer stays
-// on its core, for the delivery, and for the spin of 20 µs.
+// parkingPause is the least there is between bursts: time for a wake, which takes
+// up to 120 µs if the writer stays on its core, for the delivery, and for the
+// spin of 20 µs.
 const parkingPause = 300 * time.Microsecond
 
 func blockWhileParking() { <-time.After(parkingPause) }

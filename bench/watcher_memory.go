@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -60,8 +59,6 @@ var watcherMemory = &measure{
 			}
 		}
 		idle := memory()
-		// A heap that grew by garbage would make the runtime's own part grow.
-		defer debug.SetGCPercent(debug.SetGCPercent(10))
 		if err := r.publish(s.watchers, key); err != nil {
 			return nil, err
 		}
