@@ -387,6 +387,11 @@ func TestCatchUpOvertaken(t *testing.T) {
 func TestStartRefused(t *testing.T) {
 	h := newHarness(t, 4, RegistryOptions{})
 	unbound := newTestRegistry(t, RegistryOptions{})
+	refused := errors.New("no state today")
+	failing := &harness{ring: h.ring, registry: newTestRegistry(t, RegistryOptions{Snapshot: func(Filter) (Snapshot, error) { return Snapshot{}, refused }})}
+	failing.join(t, DispatcherOptions{})
+	empty := &harness{ring: h.ring, registry: newTestRegistry(t, RegistryOptions{Snapshot: func(Filter) (Snapshot, error) { return Snapshot{}, nil }})}
+	empty.join(t, DispatcherOptions{})
 	h.put("a", "a", "a", "a", "a", "a") // 3 to 6 are held
 	for _, c := range []struct {
 		name    string
@@ -396,6 +401,8 @@ func TestStartRefused(t *testing.T) {
 	}{
 		{"both", h.registry, []WatchOption{FromRevision(5), WithInitial()}, ErrBadOption},
 		{"no snapshot", h.registry, []WatchOption{WithInitial()}, ErrBadOption},
+		{"snapshot fails", failing.registry, []WatchOption{WithInitial()}, refused},
+		{"snapshot without Next", empty.registry, []WatchOption{WithInitial()}, ErrBadOption},
 		{"no dispatcher", unbound, []WatchOption{FromRevision(5)}, ErrBadOption},
 		{"conflated buffer", h.registry, []WatchOption{WithPolicy(Conflate), WithBuffer(3)}, ErrBadOption},
 		{"no such policy", h.registry, []WatchOption{WithPolicy(Cancel + 1)}, ErrBadOption},

@@ -64,9 +64,11 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	defer d.registry.close()
 	defer d.cursor.Close()
+	running, stop := context.WithCancel(ctx)
 	var kicked sync.WaitGroup
-	kicked.Go(func() { d.kicked(ctx) })
+	kicked.Go(func() { d.kicked(running) })
 	defer kicked.Wait()
+	defer stop()
 	events := make([]*Event, 0, DefaultBatch)
 	for ctx.Err() == nil {
 		if d.walk.active {
@@ -81,7 +83,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		if cap(events) > DefaultBatch {
 			events = make([]*Event, 0, DefaultBatch) // a batch had made it grow
 		}
-		clear(events[:cap(events)]) // an idle dispatcher pins no event
+		clear(events) // an idle dispatcher pins no event
 		d.flagSlice()
 		d.report.line(d.options.Logger, d.registry)
 	}

@@ -180,6 +180,9 @@ func (w *watcher) prepare(r *Registry, o *watchOptions) error {
 		if err != nil {
 			return err
 		}
+		if s.Next == nil {
+			return fmt.Errorf("%w: RegistryOptions.Snapshot returned a Snapshot whose Next is nil", ErrBadOption)
+		}
 		c.snapshot, w.extra.start = &s, s.Revision
 	}
 	w.makeWake()
