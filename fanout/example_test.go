@@ -77,6 +77,19 @@ func show(e *fanout.Event) {
 	fmt.Printf("%d %s=%s\n", e.Revision, e.Key, e.Value)
 }
 
+func showAll(w *fanout.Watcher) {
+	for e := range w.Events() {
+		show(e)
+	}
+}
+
+// overrun makes more changes of one key than the watchers below can hold.
+func (p *program) overrun() {
+	for i := range 5 {
+		p.set("app.color", fmt.Sprint(i))
+	}
+}
+
 func ExampleWatcher_Events() {
 	p := start()
 	w, settle := p.watch("app.*")
@@ -134,13 +147,9 @@ func ExampleWatcher_Ready() {
 func ExampleWithPolicy_dropNewest() {
 	p := start()
 	w, settle := p.watch("app.color", fanout.WithBuffer(2))
-	for i := range 5 {
-		p.set("app.color", fmt.Sprint(i))
-	}
+	p.overrun()
 	settle()
-	for e := range w.Events() {
-		show(e)
-	}
+	showAll(w)
 	// Output:
 	// 1 app.color=0
 	// 2 app.color=1
@@ -151,13 +160,9 @@ func ExampleWithPolicy_dropNewest() {
 func ExampleWithPolicy_dropOldest() {
 	p := start()
 	w, settle := p.watch("app.color", fanout.WithBuffer(2), fanout.WithPolicy(fanout.DropOldest))
-	for i := range 5 {
-		p.set("app.color", fmt.Sprint(i))
-	}
+	p.overrun()
 	settle()
-	for e := range w.Events() {
-		show(e)
-	}
+	showAll(w)
 	// Output:
 	// lost 1 to 3
 	// 4 app.color=3
@@ -175,9 +180,7 @@ func ExampleWithPolicy_conflate() {
 		}
 	}
 	settle()
-	for e := range w.Events() {
-		show(e)
-	}
+	showAll(w)
 	// Output:
 	// 2 app.size=large
 	// 6 app.color=4
@@ -187,13 +190,9 @@ func ExampleWithPolicy_conflate() {
 func ExampleWithPolicy_cancel() {
 	p := start()
 	w, settle := p.watch("app.color", fanout.WithBuffer(2), fanout.WithPolicy(fanout.Cancel))
-	for i := range 5 {
-		p.set("app.color", fmt.Sprint(i))
-	}
+	p.overrun()
 	settle()
-	for e := range w.Events() {
-		show(e)
-	}
+	showAll(w)
 	fmt.Println(w.Err())
 	// Output:
 	// 1 app.color=0
@@ -210,9 +209,7 @@ func ExampleFromRevision() {
 	w, settle := p.watch("app.color", fanout.FromRevision(2))
 	p.set("app.color", "new")
 	settle()
-	for e := range w.Events() {
-		show(e)
-	}
+	showAll(w)
 	// Output:
 	// 2 app.color=1
 	// 3 app.color=2
