@@ -17,6 +17,9 @@ type Cursor struct {
 	lost bool   // what lay between last and pos may have been evicted
 	spin time.Duration
 
+	block  *block // that it is in; nil unless it polls
+	number uint64 // of that block
+
 	listed bool // the ring knows it, to wake it
 	parked atomic.Bool
 	wake   chan struct{} // one slot: a signal, never a count
@@ -58,8 +61,8 @@ func (r *Ring) search(after uint64) (pos uint64, lost bool) {
 		}
 		evicted := false
 		n := sort.Search(int(head-tail), func(i int) bool {
-			e := r.slots[(tail+uint64(i))&r.mask].Load()
-			if e == nil || e.pos != tail+uint64(i) {
+			e := r.peek(tail + uint64(i))
+			if e == nil {
 				evicted = true
 				return true
 			}
@@ -80,6 +83,12 @@ func (c *Cursor) Last() uint64 { return c.last }
 // returns buf unchanged if there is nothing to read. It allocates only for a
 // Lagged event, or if the events of one revision do not fit.
 func (c *Cursor) Poll(buf []*Event) []*Event {
+	buf = c.poll(buf)
+	c.leave()
+	return buf
+}
+
+func (c *Cursor) poll(buf []*Event) []*Event {
 	room := cap(buf) // a batch may make it grow
 	head := c.ring.head.Load()
 	for c.pos < head && len(buf) < room {
@@ -122,13 +131,26 @@ func (c *Cursor) take(buf []*Event, e *Event) []*Event {
 	return append(buf, e)
 }
 
-// load returns the event at pos, nil if it was evicted.
+// load returns the event at pos, below a head that was loaded before the cursor
+// entered a block; nil if it was evicted. The cursor stays in the block.
 func (c *Cursor) load(pos uint64) *Event {
-	e := c.ring.slots[pos&c.ring.mask].Load()
-	if e == nil || e.pos != pos {
-		return nil
+	if number := pos >> c.ring.shift; c.block == nil || c.number != number {
+		c.leave()
+		if c.block = c.ring.enter(pos); c.block == nil {
+			return nil
+		}
+		c.number = number
 	}
-	return e
+	return c.block.slots[pos&c.ring.within]
+}
+
+// leave leaves the block that the cursor is in. It is in one only while it polls:
+// a block that is never left is one that the writer cannot use again.
+func (c *Cursor) leave() {
+	if c.block != nil {
+		c.block.leave()
+		c.block = nil
+	}
 }
 
 // lapped moves the cursor to the oldest event that can still be read. It
@@ -137,6 +159,7 @@ func (c *Cursor) load(pos uint64) *Event {
 func (c *Cursor) lapped() (marker *Event, head uint64) {
 	r := c.ring
 	for {
+		c.leave() // a block is good only for a head loaded before
 		tail := r.tail.Load()
 		head = r.head.Load()
 		if tail >= head {

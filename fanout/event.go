@@ -93,9 +93,6 @@ type Event struct {
 	// ring, set by Push; 0 if there is none. It is capped (in four bytes it
 	// costs none), which may only make the distance look smaller.
 	step uint32
-	// pos is the position in the ring, set by Push. A reader that finds
-	// another position in a slot than it came for knows it was lapped.
-	pos uint64
 }
 
 // Control reports whether the event is about the stream instead of a key.

@@ -42,52 +42,65 @@ type RingOptions struct {
 //
 // # Why it is safe
 //
-// A slot is an atomic pointer to an immutable event that carries its own
-// position. Positions only grow and are never used twice, so a reader that
-// came for position p and finds an event of position p has the right one, whole
-// (it was complete before the pointer was stored), and finding anything else
-// means the writer has been round again. There is nothing to tear and no ABA;
-// an event that was overwritten lives on for the reader that already holds it,
-// and the collector does the rest.
+// Positions are dense and only grow. Push stores at or beyond head, where no
+// reader looks, and Flush publishes what was stored by storing head; so below
+// head a reader finds whole events, and the slots may be plain memory.
 //
-// Push stores into slots at or beyond head, which no reader looks at. Flush
-// publishes them by storing head. The writer moves tail before it overwrites or
-// clears the first slot of an evicted revision, so a reader that was lapped
-// finds a tail beyond its own position. Eviction is by whole revisions and
-// readers take whole revisions, so the events of an atomic batch are kept or
-// lost together.
+// What remains is that slots are used again. They stand in blocks, a table of
+// which goes round. A reader counts itself in before it reads a block, and then
+// looks at tail; the writer moves tail behind what it evicts, and then looks at
+// the block's count. Go's atomics are sequentially consistent, so at least one
+// of the two sees the other: the reader finds its position evicted and leaves
+// again, or the writer finds the reader. In that case it leaves the block to
+// the reader as it is, and puts a new one in its place in the table. So a block
+// is written to only where no reader is: what a reader has come for cannot
+// change under it, there is nothing to tear and no ABA. (This is a hazard pointer,
+// Michael 2004, that counts instead of naming the reader, so that the writer
+// looks at one word however many readers there are.)
+//
+// A block may also be replaced while a part of it is live, when that is evicted
+// for its bytes. Therefore a reader loads head first, then the block, counts
+// itself in, and looks whether the block still stands in the table: then it has
+// everything below that head.
+//
+// Eviction is by whole revisions and readers take whole revisions, so the events
+// of an atomic batch are kept or lost together.
 //
 // # What it costs
 //
-// A push is one atomic store, because an atomic store is most of what it costs:
-// a full ring moves its tail a stride at a time, and a slot that is about to be
-// overwritten is not cleared first. So up to a stride of events (a 64th of the
-// slots, 64 at most) are evicted a little before their slots are needed; they
-// count against MaxBytes for as long as the ring refers to them.
+// A push is a few plain stores. What an atomic store costs, some nanoseconds, a
+// batch pays twice and a block a few times. A full ring evicts a block at a time:
+// up to a 64th of the slots, 64 at most, a little before they are needed. The
+// writer allocates only a block, and only where a reader was stopped in the middle
+// of reading one for as long as the ring lasts.
 //
 // # Why no wake-up is lost
 //
 // A reader that found nothing announces that it parks (parked, then the ring's
 // count) and looks at head once more before it blocks. The writer stores head
-// and then looks at the count. Go's atomics are sequentially consistent, so at
-// least one of the two sees the other: either the reader finds the event, or
-// the writer finds the reader. While nobody is parked, a Flush is one store and
-// one load.
+// and then looks at the count. By sequential consistency again, either the reader
+// finds the event, or the writer finds the reader. While nobody is parked, a
+// Flush is two stores and one load.
 type Ring struct {
-	slots    []atomic.Pointer[Event]
-	mask     uint64
-	stride   uint64
+	blocks   []atomic.Pointer[block]
+	size     uint64 // events held at most
+	shift    uint64 // log2 of the slots in a block
+	within   uint64 // masks a position's place in its block
 	maxBytes int64
 
 	_ [64]byte // the writer's own state, away from what readers load
 
-	next    uint64     // position of the next event
-	bytes   int64      // of the events in slots, staged ones included
-	group   uint64     // position at which the newest revision begins
-	sizes   []slotSize // of the events in slots: sequential, unlike the events
-	last    uint64     // revision of the newest event
-	first   uint64     // tail, as the writer knows it
-	cleared uint64     // slots of positions below it were cleared or overwritten
+	next     uint64   // position of the next event
+	stop     uint64   // position at which turn is to be called
+	slots    []*Event // of the block of next
+	at       uint64   // where in the table that block stands
+	group    uint64   // position at which the newest revision begins
+	last     uint64   // revision of the newest event
+	bytes    int64    // of the events in slots, staged ones included
+	first    uint64   // tail, as the writer knows it
+	holdings []holding
+
+	_ [64]byte // loaded by readers now and then
 
 	tail   atomic.Uint64 // positions below it are evicted
 	headRv atomic.Uint64 // revision of the newest published event
@@ -104,19 +117,8 @@ type Ring struct {
 	cursors atomic.Pointer[[]*Cursor]
 }
 
-// maxStride bounds how many events are evicted at a time to make room.
-const maxStride = 64
-
-// slotSize is what the writer must know of an event to evict it: its bytes, and
-// how many events of the same revision there are from here on, this one
-// included.
-type slotSize uint64
-
-const restBits = 27 // more than MaxSlots
-
-func sizeOf(e *Event, rest uint64) slotSize { return slotSize(uint64(e.bytes())<<restBits | rest) }
-func (s slotSize) bytes() int64             { return int64(s >> restBits) }
-func (s slotSize) rest() uint64             { return uint64(s) & (1<<restBits - 1) }
+// maxBlock bounds how many slots a block has.
+const maxBlock = 64
 
 // NewRing returns an empty ring. The error wraps [ErrBadOption].
 func NewRing(o RingOptions) (*Ring, error) {
@@ -132,13 +134,21 @@ func NewRing(o RingOptions) (*Ring, error) {
 	case o.MaxBytes < 0:
 		return nil, fmt.Errorf("%w: RingOptions.MaxBytes is %d; give a positive number of bytes, or 0 for %d", ErrBadOption, o.MaxBytes, DefaultMaxBytes)
 	}
-	n := uint64(1) << bits.Len64(uint64(o.Slots-1))
+	size := uint64(1) << bits.Len64(uint64(o.Slots-1))
+	slots := min(max(size/64, 1), maxBlock)
+	// One block more than the events need, because the newest revision may be as
+	// large as the ring and begin anywhere in a block.
+	n := size/slots + 1
 	r := &Ring{
-		slots:    make([]atomic.Pointer[Event], n),
-		sizes:    make([]slotSize, n),
-		mask:     n - 1,
-		stride:   min(max(n/64, 1), maxStride),
+		blocks:   make([]atomic.Pointer[block], n),
+		size:     size,
+		shift:    uint64(bits.TrailingZeros64(slots)),
+		within:   slots - 1,
 		maxBytes: o.MaxBytes,
+		holdings: make([]holding, n),
+	}
+	for i := range r.blocks {
+		r.blocks[i].Store(newBlock(slots))
 	}
 	r.cursors.Store(new([]*Cursor))
 	return r, nil
@@ -151,84 +161,35 @@ func NewRing(o RingOptions) (*Ring, error) {
 // A batch of more events than the ring has slots cannot be kept; readers get a
 // [Lagged] event for its revision instead.
 func (r *Ring) Push(e *Event) {
-	rest := uint64(1)
-	if e.inBatch() {
-		if uint64(e.BatchSize) > uint64(len(r.slots)) {
-			if e.Batch > 0 {
-				return
-			}
-			e = &Event{Op: Lagged, PrevRevision: e.Revision, Revision: e.Revision, Time: e.Time}
-		} else {
-			rest = uint64(e.BatchSize - e.Batch)
+	if uint64(e.BatchSize) > r.size {
+		if e.Batch > 0 {
+			return
 		}
+		e = &Event{Op: Lagged, PrevRevision: e.Revision, Revision: e.Revision, Time: e.Time}
 	}
 	pos := r.next
 	if e.Batch == 0 {
 		r.group = pos
 	}
-	if pos-r.first > r.mask {
-		r.evict(pos)
+	if pos == r.stop {
+		r.turn(pos)
 	}
-	slot := pos & r.mask
-	size := sizeOf(e, rest)
-	r.bytes += size.bytes() - r.sizes[slot].bytes()
-	r.sizes[slot] = size
-	e.pos = pos
+	h := &r.holdings[r.at]
+	if e.Batch == 0 {
+		h.start = min(h.start, pos&r.within)
+	}
+	size := e.bytes()
+	h.bytes += size
+	r.bytes += size
 	if pos > 0 {
 		e.step = uint32(min(e.Revision-r.last, math.MaxUint32))
 	}
-	r.slots[slot].Store(e)
+	r.slots[pos&r.within] = e
 	r.last = e.Revision
 	r.next = pos + 1
 	if r.bytes > r.maxBytes {
 		r.release()
 	}
-}
-
-// evict makes room for position pos and some more, by whole revisions, oldest
-// first. The slots keep what they hold until it is overwritten.
-func (r *Ring) evict(pos uint64) {
-	last := min(pos-r.mask+r.stride-1, r.group) - 1 // the last to go, unless more of its revision follow
-	r.first = max(r.first, last+r.sizes[last&r.mask].rest())
-	r.tail.Store(r.first)
-}
-
-// release clears slots, oldest first, until what they hold fits the bound again,
-// or until only the newest revision is left.
-func (r *Ring) release() {
-	for r.bytes > r.maxBytes {
-		if oldest := r.oldest(); oldest < r.first {
-			r.clear(r.first)
-		} else if oldest < r.group {
-			r.first += r.sizes[oldest&r.mask].rest()
-			r.clear(r.first)
-		} else {
-			return
-		}
-	}
-}
-
-// oldest returns the position of the oldest event in a slot.
-func (r *Ring) oldest() uint64 {
-	if n := uint64(len(r.slots)); r.next > n {
-		return max(r.cleared, r.next-n)
-	}
-	return r.cleared
-}
-
-// clear makes the slots of positions below end, which are evicted, refer to
-// nothing. Readers must find the new tail before they can find a slot changed,
-// hence the order.
-func (r *Ring) clear(end uint64) {
-	if r.tail.Load() < end {
-		r.tail.Store(end)
-	}
-	for p := r.oldest(); p < end; p++ {
-		r.bytes -= r.sizes[p&r.mask].bytes()
-		r.sizes[p&r.mask] = 0
-		r.slots[p&r.mask].Store(nil)
-	}
-	r.cleared = end
 }
 
 // Flush publishes what was staged, once for a batch of log entries, and wakes
@@ -247,8 +208,7 @@ func (r *Ring) Flush() {
 // there. Only the producer goroutine may call it, with a revision above those
 // that were pushed: readers that are further would not see it.
 func (r *Ring) Reset(revision uint64) {
-	r.first = r.next
-	r.clear(r.first)
+	r.evict(r.next)
 	r.Push(&Event{Op: Reset, Revision: revision})
 	r.Flush()
 }
@@ -274,11 +234,12 @@ func (r *Ring) oldestStart() uint64 {
 		if head == 0 {
 			return 0 // nothing was published yet
 		}
-		e := r.slots[tail&r.mask].Load()
-		switch {
-		case tail >= head:
+		if tail >= head {
 			return r.Revision() + 1 // all that was published is gone
-		case e == nil || e.pos != tail:
+		}
+		e := r.peek(tail)
+		switch {
+		case e == nil:
 			continue // the writer went on
 		case e.Op == Reset:
 			return e.Revision + 1

@@ -137,6 +137,48 @@ func TestRingHammer(t *testing.T) {
 	})
 }
 
+// TestRingBytesHammer: readers that poll all the time, of a ring that evicts for
+// bytes, in the very blocks that are read.
+func TestRingBytesHammer(t *testing.T) {
+	eachGOMAXPROCS(t, func(t *testing.T) {
+		const readers, last = 2, 50_000
+		r, err := NewRing(RingOptions{Slots: 1024, MaxBytes: 12 * 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		value := make([]byte, 1000)
+		var wg sync.WaitGroup
+		for i := range readers {
+			c := r.Cursor(0)
+			wg.Go(func() {
+				defer c.Close()
+				var s tally
+				buf := make([]*Event, 0, 1+20*i)
+				for s.through < last && !t.Failed() {
+					for _, e := range c.Poll(buf[:0]) {
+						if err := s.add(e); err != nil {
+							t.Errorf("reader %d: %v", i, err)
+							return
+						}
+					}
+					runtime.Gosched()
+				}
+				if err := s.whole(last); err != nil {
+					t.Errorf("reader %d: %v", i, err)
+				}
+			})
+		}
+		for revision := uint64(1); revision <= last; revision++ {
+			for _, e := range batchOf(revision, make([]string, 1+rand.N(3))...) {
+				e.Value = value[:rand.N(len(value))]
+				r.Push(e)
+			}
+			r.Flush()
+		}
+		wg.Wait()
+	})
+}
+
 // TestRingStartHammer: a cursor that is made while the writer is at work, at any
 // revision, is told exactly what it misses.
 func TestRingStartHammer(t *testing.T) {

@@ -15,6 +15,8 @@ type ringModel struct {
 	groups    [][]*Event // of one revision each, all that were ever pushed
 	published int        // groups
 	floor     int        // groups below it were taken away by Reset
+
+	tail func() int // the first group that a ring with large blocks really keeps
 }
 
 // add records a revision. A batch of more events than slots becomes a marker.
@@ -25,8 +27,16 @@ func (m *ringModel) add(group ...*Event) {
 	m.groups = append(m.groups, group)
 }
 
-// held returns the first group that is kept: as many of the newest ones as fit.
+// held returns the first group that is kept.
 func (m *ringModel) held() int {
+	if m.tail != nil {
+		return m.tail()
+	}
+	return m.fits()
+}
+
+// fits returns the first of the newest groups that fit.
+func (m *ringModel) fits() int {
 	first, events, bytes := len(m.groups), 0, int64(0)
 	for first > m.floor {
 		group := m.groups[first-1]
@@ -81,74 +91,124 @@ type reader struct {
 
 func TestRingModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &ringModel{
+		testRingModel(t, &ringModel{
 			slots:    1 << rapid.IntRange(0, 4).Draw(t, "slots"),
 			maxBytes: rapid.SampledFrom([]int64{1, 600, 1500, 1 << 20}).Draw(t, "bytes"),
+		}, 8)
+	})
+}
+
+// TestRingModelBlocks: a ring whose blocks have several slots evicts a little
+// more than it must, and is held to all the rest.
+func TestRingModelBlocks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		slots := 1 << rapid.IntRange(7, 9).Draw(t, "slots")
+		testRingModel(t, &ringModel{
+			slots:    slots,
+			maxBytes: rapid.SampledFrom([]int64{1, 10_000, 60_000, 1 << 20}).Draw(t, "bytes"),
+		}, slots)
+	})
+}
+
+// keptFrom finds the group at the tail of r, and checks that no more was evicted
+// than a block, or a 64th of the bytes, and the rest of a revision.
+func (m *ringModel) keptFrom(t *rapid.T, r *Ring) int {
+	pos, kept := uint64(0), 0
+	for kept < len(m.groups) && pos < r.first {
+		pos += uint64(len(m.groups[kept]))
+		kept++
+	}
+	if pos != r.first {
+		t.Fatalf("the tail is %d, within the batch that ends at %d", r.first, pos)
+	}
+	fits := m.fits()
+	if kept < fits {
+		t.Fatalf("the ring keeps all from revision %d on, which is too much", m.groups[kept][0].Revision)
+	}
+	early, fit, bytes := 0, 0, int64(0)
+	for i, group := range m.groups[fits:] {
+		fit += len(group)
+		if i += fits; i >= kept-1 {
+			continue
 		}
-		r, err := NewRing(RingOptions{Slots: m.slots, MaxBytes: m.maxBytes})
-		if err != nil {
-			t.Fatal(err)
+		for _, e := range group {
+			early++
+			bytes += e.bytes()
 		}
-		revision := uint64(0)
-		step := func() uint64 {
-			revision += rapid.Uint64Range(1, 3).Draw(t, "step")
-			return revision
+	}
+	if crowded := fit > m.slots-len(r.blocks[0].Load().slots); early > int(r.within) || !crowded && bytes > r.maxBytes/64 {
+		t.Fatalf("%d events of %d bytes were evicted for no reason; %d would fit", early, bytes, fit)
+	}
+	return kept
+}
+
+func testRingModel(t *rapid.T, m *ringModel, most int) {
+	r, err := NewRing(RingOptions{Slots: m.slots, MaxBytes: m.maxBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.within > 0 {
+		m.tail = func() int { return m.keptFrom(t, r) }
+	}
+	revision := uint64(0)
+	step := func() uint64 {
+		revision += rapid.Uint64Range(1, 3).Draw(t, "step")
+		return revision
+	}
+	push := func(group []*Event) {
+		m.add(group...)
+		for _, e := range group {
+			e.Value = make([]byte, rapid.IntRange(0, 400).Draw(t, "size"))
+			r.Push(e)
 		}
-		push := func(group []*Event) {
-			m.add(group...)
-			for _, e := range group {
-				e.Value = make([]byte, rapid.IntRange(0, 400).Draw(t, "size"))
-				r.Push(e)
+	}
+	var readers []*reader
+	t.Repeat(map[string]func(*rapid.T){
+		"push": func(t *rapid.T) {
+			for range rapid.IntRange(1, most).Draw(t, "count") {
+				push([]*Event{change("k", step())})
 			}
-		}
-		var readers []*reader
-		t.Repeat(map[string]func(*rapid.T){
-			"push": func(t *rapid.T) {
-				for range rapid.IntRange(1, 8).Draw(t, "count") {
-					push([]*Event{change("k", step())})
-				}
-			},
-			"batch": func(t *rapid.T) {
-				keys := make([]string, rapid.IntRange(2, 18).Draw(t, "count"))
-				push(batchOf(step(), keys...))
-			},
-			"flush": func(*rapid.T) {
-				r.Flush()
-				m.published = len(m.groups)
-			},
-			"reset": func(t *rapid.T) {
-				m.floor = len(m.groups)
-				m.add(&Event{Op: Reset, Revision: step()})
-				r.Reset(revision)
-				m.published = len(m.groups)
-			},
-			"cursor": func(t *rapid.T) {
-				after := rapid.Uint64Range(0, revision+2).Draw(t, "after")
-				readers = append(readers, &reader{cursor: r.Cursor(after), last: after})
-			},
-			"poll": func(t *rapid.T) {
-				if len(readers) == 0 {
-					t.Skip("nobody reads")
-				}
-				rd := rapid.SampledFrom(readers).Draw(t, "reader")
-				room := rapid.IntRange(1, 20).Draw(t, "room")
-				from := rd.last
-				var want []*Event
-				want, rd.last = m.poll(from, room)
-				readable := rd.cursor.readable()
-				got := rd.cursor.Poll(make([]*Event, 0, room))
-				if !slices.EqualFunc(got, want, same) {
-					t.Fatalf("after %d it read %v, want %v", from, revisions(got), revisions(want))
-				}
-				if len(got) > 0 && !readable {
-					t.Fatal("there was something to read, and a waiting cursor would not have known")
-				}
-				if rd.cursor.Last() != rd.last {
-					t.Fatalf("the cursor stands at %d, want %d", rd.cursor.Last(), rd.last)
-				}
-			},
-			"": func(t *rapid.T) { m.check(t, r) },
-		})
+		},
+		"batch": func(t *rapid.T) {
+			keys := make([]string, rapid.IntRange(2, most+10).Draw(t, "count"))
+			push(batchOf(step(), keys...))
+		},
+		"flush": func(*rapid.T) {
+			r.Flush()
+			m.published = len(m.groups)
+		},
+		"reset": func(t *rapid.T) {
+			m.floor = len(m.groups)
+			m.add(&Event{Op: Reset, Revision: step()})
+			r.Reset(revision)
+			m.published = len(m.groups)
+		},
+		"cursor": func(t *rapid.T) {
+			after := rapid.Uint64Range(0, revision+2).Draw(t, "after")
+			readers = append(readers, &reader{cursor: r.Cursor(after), last: after})
+		},
+		"poll": func(t *rapid.T) {
+			if len(readers) == 0 {
+				t.Skip("nobody reads")
+			}
+			rd := rapid.SampledFrom(readers).Draw(t, "reader")
+			room := rapid.IntRange(1, 20).Draw(t, "room")
+			from := rd.last
+			var want []*Event
+			want, rd.last = m.poll(from, room)
+			readable := rd.cursor.readable()
+			got := rd.cursor.Poll(make([]*Event, 0, room))
+			if !slices.EqualFunc(got, want, same) {
+				t.Fatalf("after %d it read %v, want %v", from, revisions(got), revisions(want))
+			}
+			if len(got) > 0 && !readable {
+				t.Fatal("there was something to read, and a waiting cursor would not have known")
+			}
+			if rd.cursor.Last() != rd.last {
+				t.Fatalf("the cursor stands at %d, want %d", rd.cursor.Last(), rd.last)
+			}
+		},
+		"": func(t *rapid.T) { m.check(t, r) },
 	})
 }
 
@@ -161,23 +221,28 @@ func (m *ringModel) check(t *rapid.T, r *Ring) {
 	if r.Revision() != newest || r.Len() != m.heldEvents() {
 		t.Fatalf("Revision %d, Len %d; want %d, %d", r.Revision(), r.Len(), newest, m.heldEvents())
 	}
-	// What was evicted to make room stays in its slot until that is needed, and
-	// counts for so long; what was evicted for its bytes does not.
-	var bytes int64
-	held := 0
-	for i := range r.slots {
-		if e := r.slots[i].Load(); e != nil {
-			held++
-			bytes += e.bytes()
+	var bytes, counted int64
+	held := uint64(0)
+	for i := range r.blocks {
+		b := r.blocks[i].Load()
+		if n := b.readers.Load(); n != 0 {
+			t.Fatalf("%d readers are in a block, and nobody reads", n)
 		}
+		for _, e := range b.slots {
+			if e != nil {
+				held++
+				bytes += e.bytes()
+			}
+		}
+		counted += r.holdings[i].bytes
 	}
-	if r.bytes != bytes {
-		t.Fatalf("the ring counts %d bytes, its slots hold %d", r.bytes, bytes)
+	if r.bytes != bytes || counted != bytes {
+		t.Fatalf("the ring counts %d bytes, and %d in its blocks; its slots hold %d", r.bytes, counted, bytes)
 	}
-	if bytes > r.maxBytes && r.oldest() < r.group {
+	if bytes > r.maxBytes && r.first < r.group {
 		t.Fatalf("the ring holds %d bytes, the limit is %d", bytes, r.maxBytes)
 	}
-	if least, stale := int(r.next-r.first), int(r.first-r.oldest()); held < least || held > least+stale {
-		t.Fatalf("%d slots hold an event, want %d to %d", held, least, least+stale)
+	if held != r.next-r.first || held > r.size {
+		t.Fatalf("%d slots hold an event, those of %d..%d should; the ring has %d", held, r.first, r.next, r.size)
 	}
 }

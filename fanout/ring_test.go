@@ -107,7 +107,7 @@ func TestRingOptions(t *testing.T) {
 		switch {
 		case c.slots == 0 && !errors.Is(err, ErrBadOption):
 			t.Errorf("NewRing(%+v): %v, want ErrBadOption", c.o, err)
-		case c.slots > 0 && (err != nil || len(r.slots) != c.slots):
+		case c.slots > 0 && (err != nil || r.size != uint64(c.slots)):
 			t.Errorf("NewRing(%+v): %v, want %d slots", c.o, err, c.slots)
 		}
 	}
@@ -240,8 +240,8 @@ func wantEvents(t rapid.TB, got []*Event, want ...int) {
 func TestEvictionInStrides(t *testing.T) {
 	const slots, stride = 256, 4
 	r := newTestRing(t, slots)
-	if r.stride != stride {
-		t.Fatalf("the stride is %d, want %d", r.stride, stride)
+	if r.within != stride-1 {
+		t.Fatalf("a block has %d slots, want %d", r.within+1, stride)
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	for revision := uint64(1); revision <= 5000; revision++ {
@@ -268,5 +268,62 @@ func TestEvictionInStrides(t *testing.T) {
 		if n := single.Len(); revision > slots && n < slots-stride+1 {
 			t.Fatalf("the ring holds %d events of %d", n, slots)
 		}
+	}
+}
+
+// TestReaderKeepsItsBlock: what a reader is in the middle of stays as it is while
+// the writer evicts it, for its bytes or because it has come round. Whoever comes
+// then finds what is new, and the ring forgets what it evicted.
+func TestReaderKeepsItsBlock(t *testing.T) {
+	const slots, block, size = 256, 4, 1000
+	r, err := NewRing(RingOptions{Slots: slots, MaxBytes: 3 * size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	push := func(revision uint64) *Event {
+		e := change("k", revision)
+		e.Value = make([]byte, size-eventOverhead-len(e.Key))
+		r.Push(e)
+		r.Flush()
+		return e
+	}
+	slow := r.Cursor(0)
+	first := push(1)
+	if got := slow.load(0); got != first {
+		t.Fatalf("the first position holds %v", got)
+	}
+	second := push(2)
+	push(3)
+	push(4)
+	push(5) // 1 and 2 are evicted, from the block in which the reader is
+	if got := slow.load(0); got != first {
+		t.Fatal("an event vanished under its reader")
+	}
+	if got := slow.block.slots[1]; got != second {
+		t.Fatal("an event vanished under its reader")
+	}
+	wantPoll(t, r.Cursor(0), -1, -2, 3, 4, 5)
+	if held := r.blocks[0].Load(); held == slow.block || held.slots[0] != nil || held.slots[1] != nil {
+		t.Fatal("the ring refers to what it evicted")
+	}
+	wantPoll(t, slow, -1, -2, 3, 4, 5)
+
+	slow.lost = false
+	slow.load(slow.pos - 1)
+	mine := slow.block
+	seen := slices.Clone(mine.slots)
+	r.maxBytes = 1 << 20
+	for revision := uint64(6); revision < 6+2*(slots+block); revision++ {
+		r.Push(change("k", revision))
+		r.Flush()
+	}
+	for i, e := range seen {
+		if e != nil && mine.slots[i] != e {
+			t.Fatal("a block was used again while it was read")
+		}
+	}
+	slow.leave()
+	if n := len(r.Cursor(0).pollAll()); n < slots-block {
+		t.Fatalf("the ring gives %d events of %d", n, slots)
 	}
 }

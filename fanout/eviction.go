@@ -1,0 +1,90 @@
+package fanout
+
+// holding is what the writer must know of a block to evict it without looking at
+// its events, which have left the cache long ago.
+type holding struct {
+	bytes int64  // of the events in its slots
+	start uint64 // index of the first slot where a revision begins; as many as there are slots if none does
+}
+
+// turn is called where Push cannot simply go on: at the start of a block, or
+// with as many events held as there may be.
+func (r *Ring) turn(pos uint64) {
+	block := r.within + 1
+	end := pos&^r.within + block
+	if pos&r.within != 0 { // a batch had filled the ring up to here
+		r.evict(r.startFrom((pos - r.size + block) &^ r.within))
+	} else {
+		if end > r.size {
+			r.evict(r.startFrom(end - r.size))
+		}
+		r.at = r.index(pos)
+		r.slots = r.blocks[r.at].Load().slots
+		r.holdings[r.at].start = block
+	}
+	r.stop = min(end, r.first+r.size)
+}
+
+// startFrom returns where the first revision begins at or behind pos, the start
+// of a block; at most the position of the one that is being pushed.
+func (r *Ring) startFrom(pos uint64) uint64 {
+	for pos < r.group {
+		if start := r.holdings[r.index(pos)].start; start <= r.within {
+			return pos + start
+		}
+		pos += r.within + 1
+	}
+	return r.group
+}
+
+// release evicts, oldest first, until what the ring holds fits its bound again,
+// or until only the newest revision is left. A block goes as a whole, unless that
+// would be much at once.
+func (r *Ring) release() {
+	for r.bytes > r.maxBytes && r.first < r.group {
+		at := r.index(r.first)
+		if r.holdings[at].bytes <= r.maxBytes/64 {
+			r.evict(r.startFrom(r.first&^r.within + r.within + 1))
+			continue
+		}
+		oldest := r.blocks[at].Load().slots[r.first&r.within]
+		r.evict(r.first + uint64(max(1, oldest.BatchSize)))
+	}
+}
+
+// evict moves the tail to end, where a revision begins, and makes the slots below
+// refer to nothing. The tail goes first: see [Ring]. A block that somebody is
+// reading is left to him as it is; another one takes its place.
+func (r *Ring) evict(end uint64) {
+	if end <= r.first {
+		return
+	}
+	r.tail.Store(end)
+	for r.first < end {
+		from := r.first & r.within
+		to := min(r.within+1, from+end-r.first)
+		at := r.index(r.first)
+		b := r.blocks[at].Load()
+		h := &r.holdings[at]
+		freed := h.bytes
+		if to <= r.within { // more of it stays
+			freed = 0
+			for _, e := range b.slots[from:to] {
+				freed += e.bytes()
+			}
+		}
+		h.bytes -= freed
+		r.bytes -= freed
+		if b.readers.Load() == 0 {
+			clear(b.slots[from:to])
+		} else {
+			fresh := newBlock(r.within + 1)
+			copy(fresh.slots[to:], b.slots[to:])
+			r.blocks[at].Store(fresh)
+			if at == r.at {
+				r.slots = fresh.slots
+			}
+		}
+		r.first += to - from
+	}
+}
