@@ -11,19 +11,52 @@ package fanout
 // is kept again or the consumer has caught up. So that gap is open, in fields of
 // its own: the marker is made when it closes. A gap at the front (DropOldest) is
 // a marker in a slot, which grows for as long as it has not been taken.
+//
+// There may be a million of them, nearly all of which hold nothing or one event.
+// So slots are allocated for a second one, and given back when all are taken.
 type buffer struct {
-	ring     []*Event // grows on need; given back when drained. nil slots: see conflation
-	inline   [1]*Event
-	conflate *conflation // with Conflate, once something was held
+	one  *Event // what is held, if that is one event and more is nil
+	more *queue // what is held; nil unless it was needed and is not drained
 
 	gapFrom, gapTo uint64 // open gap, behind everything held; 0 if none
 
-	head   uint32 // index of the oldest slot
-	n      uint32 // slots in use
-	events uint32 // changes in these
-	begun  uint32 // slots at the front that belong to a batch of which some was taken
 	limit  uint32 // changes held at most, but for Conflate
 	policy Policy
+	ops    opSet // what the watcher receives
+}
+
+// opSet says which operations a watcher receives; the zero value means all.
+type opSet uint8
+
+func (s opSet) has(op Op) bool { return s == 0 || op > Expire || s&(1<<op) != 0 }
+
+// wanted returns the events of the operations that the watcher receives.
+func (b *buffer) wanted(group []*Event) []*Event {
+	all := true
+	for _, e := range group {
+		all = all && b.ops.has(e.Op)
+	}
+	if all {
+		return group
+	}
+	var some []*Event
+	for _, e := range group {
+		if b.ops.has(e.Op) {
+			some = append(some, e)
+		}
+	}
+	return some
+}
+
+// pending returns how many changes are held.
+func (b *buffer) pending() uint32 {
+	switch {
+	case b.more != nil:
+		return b.more.events
+	case b.one != nil:
+		return 1
+	}
+	return 0
 }
 
 // put takes in the events of one revision, or loses something to the policy. It
@@ -33,17 +66,18 @@ func (b *buffer) put(group []*Event) (dropped, conflated uint64, cancel bool) {
 	if b.policy == Conflate {
 		return 0, b.replace(group), false
 	}
-	size := uint32(len(group))
+	size, held := uint32(len(group)), b.pending()
 	if b.policy == DropOldest && size <= b.limit {
-		for b.events+size > b.limit {
-			n := b.dropFront()
+		for held+size > b.limit {
+			n := b.slots(0).dropFront()
 			if n == 0 {
 				break // what is left belongs to a batch that the consumer has begun
 			}
+			held -= n
 			dropped += uint64(n)
 		}
 	}
-	if b.events+size > b.limit {
+	if held+size > b.limit {
 		if b.policy == Cancel {
 			return 0, 0, true
 		}
@@ -51,63 +85,36 @@ func (b *buffer) put(group []*Event) (dropped, conflated uint64, cancel bool) {
 		b.lose(at, at)
 		return dropped + uint64(size), 0, false
 	}
+	if size == 1 && b.more == nil && !b.ready() {
+		b.one = group[0]
+		return dropped, 0, false
+	}
+	q := b.slots(len(group))
 	b.closeGap()
 	for _, e := range group {
-		b.append(e)
+		q.append(e)
 	}
 	return dropped, 0, false
 }
 
-// dropFront loses the oldest revision, with the markers around it, and leaves
-// one marker for all. It returns how many changes that were; 0 if none may go.
-func (b *buffer) dropFront() (changes uint32) {
-	var marker *Event
-	var from, to uint64
-	end := b.begun
-	for ; end < b.n; end++ {
-		e := *b.slot(end)
-		switch {
-		case e.Op == Lagged:
-			if marker = e; from == 0 {
-				from = e.PrevRevision
-			}
-			to = e.Revision
-		case changes > 0 && e.Revision != to:
-			return b.cutFront(end, marker, from, to, changes)
-		default:
-			if from == 0 {
-				from = e.Revision
-			}
-			to = e.Revision
-			changes++
+// slots returns the queue, with what is held in it, and room for so many more
+// the first time.
+func (b *buffer) slots(room int) *queue {
+	if b.more == nil {
+		b.more = newQueue(room + 1)
+		if b.one != nil {
+			b.more.append(b.one)
+			b.one = nil
 		}
 	}
-	if changes == 0 {
-		return 0
-	}
-	return b.cutFront(end, marker, from, to, changes)
+	return b.more
 }
 
-// cutFront puts a marker of from..to in place of the slots below end, but for
-// those of a batch that was begun, which go in front of it. A marker that was
-// made earlier nobody has seen yet, so it may grow.
-func (b *buffer) cutFront(end uint32, marker *Event, from, to uint64, changes uint32) uint32 {
-	if marker == nil {
-		marker = &Event{Op: Lagged}
+// reserve prepares for n changes, if they fit, so that slots are allocated once.
+func (b *buffer) reserve(n int) {
+	if n > 1 && b.more == nil && b.ops == 0 && b.policy != Conflate && n+int(b.pending()) <= int(b.limit) {
+		b.slots(n)
 	}
-	marker.PrevRevision, marker.Revision = from, to
-	*b.slot(end - 1) = marker
-	skip := end - 1 - b.begun
-	for i := b.begun; i > 0; i-- {
-		*b.slot(i - 1 + skip) = *b.slot(i - 1)
-	}
-	for i := range skip {
-		*b.slot(i) = nil
-	}
-	b.head = b.index(skip)
-	b.n -= skip
-	b.events -= changes
-	return changes
 }
 
 // lose widens the open gap through from..to, which lies above it, or opens one.
@@ -124,14 +131,14 @@ func (b *buffer) closeGap() {
 	if b.gapTo == 0 {
 		return
 	}
-	if b.n > 0 {
-		if last := *b.slot(b.n - 1); last.Op == Lagged {
+	if q := b.more; q.n > 0 {
+		if last := *q.slot(q.n - 1); last.Op == Lagged {
 			last.Revision = b.gapTo
 			b.gapFrom, b.gapTo = 0, 0
 			return
 		}
 	}
-	b.append(b.takeGap())
+	b.more.append(b.takeGap())
 }
 
 // takeGap makes the marker of the open gap.
@@ -144,107 +151,44 @@ func (b *buffer) takeGap() *Event {
 // take removes the oldest event; nil if there is none. With nothing held, an
 // open gap ends here: the consumer has caught up with it.
 func (b *buffer) take() *Event {
-	if b.conflate != nil {
-		b.skipHoles()
+	if e := b.one; e != nil {
+		b.one = nil
+		return e
 	}
-	if b.n == 0 {
-		if b.gapTo != 0 {
-			return b.takeGap()
+	if q := b.more; q != nil {
+		e := q.pop()
+		if e != nil && e.Op == Lagged {
+			b.joinGaps(e)
 		}
-		return nil
-	}
-	e := b.pop()
-	if e.Op == Lagged {
-		b.joinGaps(e)
-	}
-	b.shrink()
-	return e
-}
-
-// pop removes the first slot and returns what was there.
-func (b *buffer) pop() *Event {
-	slot := b.slot(0)
-	e := *slot
-	*slot = nil
-	b.n--
-	b.head = b.index(1)
-	if e.counts() {
-		b.events--
-	}
-	switch {
-	case b.conflate != nil:
-		b.conflate.taken(e)
-	case b.begun > 0:
-		b.begun--
-	case e.inBatch():
-		for b.begun < b.n && (*b.slot(b.begun)).sameBatch(e) {
-			b.begun++
+		if q.n == 0 && q.conflate == nil {
+			b.more = nil
+		}
+		if e != nil {
+			return e
 		}
 	}
-	return e
+	if b.gapTo != 0 {
+		return b.takeGap()
+	}
+	return nil
 }
 
 // joinGaps makes marker, which was taken, speak for those that follow it with no
 // change in between.
 func (b *buffer) joinGaps(marker *Event) {
-	for {
-		if b.conflate != nil {
-			b.skipHoles()
-		}
-		if b.n == 0 || (*b.slot(0)).Op != Lagged {
-			break
-		}
-		marker.Revision = b.pop().Revision
+	q := b.more
+	for q.front() != nil && q.front().Op == Lagged {
+		marker.Revision = q.pop().Revision
 	}
-	if b.n == 0 && b.gapTo != 0 {
+	if q.n == 0 && b.gapTo != 0 {
 		marker.Revision = b.takeGap().Revision
 	}
 }
 
 // ready reports whether take would return something.
-func (b *buffer) ready() bool { return b.n > 0 || b.gapTo != 0 }
+func (b *buffer) ready() bool {
+	return b.one != nil || b.more != nil && b.more.n > 0 || b.gapTo != 0
+}
 
 // clear forgets everything.
-func (b *buffer) clear() { *b = buffer{limit: b.limit, policy: b.policy} }
-
-func (b *buffer) slot(i uint32) **Event { return &b.ring[b.index(i)] }
-
-func (b *buffer) index(i uint32) uint32 {
-	if i += b.head; i >= uint32(len(b.ring)) {
-		i -= uint32(len(b.ring))
-	}
-	return i
-}
-
-// shrink gives the slots back if nothing is held.
-func (b *buffer) shrink() {
-	if b.n == 0 {
-		b.ring, b.head = b.inline[:], 0
-	}
-}
-
-func (b *buffer) append(e *Event) {
-	if b.n == uint32(len(b.ring)) {
-		b.grow()
-	}
-	b.n++
-	*b.slot(b.n - 1) = e
-	if e.counts() {
-		b.events++
-	}
-}
-
-// grow makes room for one more: inline first, then at least four, then twice
-// as many.
-func (b *buffer) grow() {
-	if b.n == 0 {
-		b.ring = b.inline[:]
-		return
-	}
-	bigger := make([]*Event, max(4, 2*len(b.ring)))
-	for i := range b.n {
-		bigger[i] = *b.slot(i)
-	}
-	b.inline[0] = nil
-	b.ring, b.head = bigger, 0
-}
+func (b *buffer) clear() { *b = buffer{limit: b.limit, policy: b.policy, ops: b.ops} }

@@ -117,7 +117,7 @@ func (w *watcher) caught(e *Event) (wanted bool, cancel error) {
 	if e.Op == Lagged && w.buf.policy == Cancel {
 		return false, laggedFrom(e.PrevRevision)
 	}
-	wanted = e.Control() || w.ops.has(e.Op) && w.extra.catchUp.filter.Match(e.Key)
+	wanted = e.Control() || w.buf.ops.has(e.Op) && w.extra.catchUp.filter.Match(e.Key)
 	if wanted && e.counts() {
 		w.matched++
 		w.delivered++

@@ -22,26 +22,27 @@ const (
 // replace takes in the events of one revision in place of older ones of the
 // same keys. A Reset counts as a key of its own.
 func (b *buffer) replace(group []*Event) (conflated uint64) {
-	if b.conflate == nil {
-		b.conflate = &conflation{places: make(map[string]uint64)}
+	q := b.slots(0)
+	if q.conflate == nil {
+		q.conflate = &conflation{places: make(map[string]uint64)}
 	}
-	c := b.conflate
+	c := q.conflate
 	for _, e := range group {
 		if place, ok := c.places[e.Key]; ok {
-			*b.slot(uint32(place - c.front)) = nil
+			*q.slot(uint32(place - c.front)) = nil
 			c.holes++
-			b.events--
+			q.events--
 			conflated++
 		}
 	}
-	b.trimHoles()
-	if c.holes >= squeezeAt && 3*c.holes >= b.n {
-		b.squeeze()
+	q.trimHoles()
+	if c.holes >= squeezeAt && 3*c.holes >= q.n {
+		q.squeeze()
 	}
 	b.closeGap()
 	for _, e := range group {
-		b.append(e)
-		c.places[e.Key] = c.front + uint64(b.n-1)
+		q.append(e)
+		c.places[e.Key] = c.front + uint64(q.n-1)
 	}
 	c.most = max(c.most, len(c.places))
 	return conflated
@@ -59,44 +60,44 @@ func (c *conflation) taken(e *Event) {
 }
 
 // skipHoles makes the first slot one that is in use.
-func (b *buffer) skipHoles() {
-	for b.n > 0 && *b.slot(0) == nil {
-		b.head = b.index(1)
-		b.n--
-		b.conflate.front++
-		b.conflate.holes--
+func (q *queue) skipHoles() {
+	for q.n > 0 && *q.slot(0) == nil {
+		q.head = q.index(1)
+		q.n--
+		q.conflate.front++
+		q.conflate.holes--
 	}
-	b.shrink()
+	q.shrink()
 }
 
 // trimHoles makes the last slot one that is in use.
-func (b *buffer) trimHoles() {
-	for b.n > 0 && *b.slot(b.n - 1) == nil {
-		b.n--
-		b.conflate.holes--
+func (q *queue) trimHoles() {
+	for q.n > 0 && *q.slot(q.n - 1) == nil {
+		q.n--
+		q.conflate.holes--
 	}
-	b.shrink()
+	q.shrink()
 }
 
 // squeeze moves what is held together.
-func (b *buffer) squeeze() {
-	c := b.conflate
+func (q *queue) squeeze() {
+	c := q.conflate
 	to := uint32(0)
-	for i := range b.n {
-		e := *b.slot(i)
+	for i := range q.n {
+		e := *q.slot(i)
 		if e == nil {
 			continue
 		}
-		*b.slot(i) = nil
-		if e.Op == Lagged && to > 0 && (*b.slot(to - 1)).Op == Lagged {
-			(*b.slot(to - 1)).Revision = e.Revision
+		*q.slot(i) = nil
+		if e.Op == Lagged && to > 0 && (*q.slot(to - 1)).Op == Lagged {
+			(*q.slot(to - 1)).Revision = e.Revision
 			continue
 		}
-		*b.slot(to) = e
+		*q.slot(to) = e
 		if e.counts() {
 			c.places[e.Key] = c.front + uint64(to)
 		}
 		to++
 	}
-	b.n, c.holes = to, 0
+	q.n, c.holes = to, 0
 }

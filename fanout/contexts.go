@@ -11,9 +11,11 @@ import (
 type contexts struct {
 	mu     sync.Mutex
 	groups map[<-chan struct{}]*contextGroup
+	of     map[*watcher]*contextGroup
 }
 
 type contextGroup struct {
+	done     <-chan struct{}
 	watchers map[*watcher]struct{}
 	release  func() bool // takes back the registration
 }
@@ -29,26 +31,29 @@ func (c *contexts) add(ctx context.Context, w *watcher) {
 	defer c.mu.Unlock()
 	if c.groups == nil {
 		c.groups = make(map[<-chan struct{}]*contextGroup)
+		c.of = make(map[*watcher]*contextGroup)
 	}
 	g := c.groups[done]
 	if g == nil {
-		g = &contextGroup{watchers: make(map[*watcher]struct{})}
+		g = &contextGroup{done: done, watchers: make(map[*watcher]struct{})}
 		c.groups[done] = g
-		g.release = context.AfterFunc(ctx, func() { c.expire(done, context.Cause(ctx)) })
+		g.release = context.AfterFunc(ctx, func() { c.expire(g, context.Cause(ctx)) })
 	}
 	g.watchers[w] = struct{}{}
-	w.done = done
+	c.of[w] = g
+	w.inContext = true
 }
 
 // expire ends every watcher of a context that has ended.
-func (c *contexts) expire(done <-chan struct{}, cause error) {
+func (c *contexts) expire(g *contextGroup, cause error) {
 	c.mu.Lock()
-	g := c.groups[done]
-	delete(c.groups, done)
-	c.mu.Unlock()
-	if g == nil {
-		return
+	if c.groups[g.done] == g {
+		delete(c.groups, g.done)
 	}
+	for w := range g.watchers {
+		delete(c.of, w)
+	}
+	c.mu.Unlock()
 	for w := range g.watchers {
 		w.end(cause, false)
 	}
@@ -56,18 +61,19 @@ func (c *contexts) expire(done <-chan struct{}, cause error) {
 
 // remove forgets w, and the context if w was its last watcher.
 func (c *contexts) remove(w *watcher) {
-	if w.done == nil {
+	if !w.inContext {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g := c.groups[w.done]
+	g := c.of[w]
 	if g == nil {
 		return
 	}
+	delete(c.of, w)
 	delete(g.watchers, w)
 	if len(g.watchers) == 0 {
 		g.release()
-		delete(c.groups, w.done)
+		delete(c.groups, g.done)
 	}
 }

@@ -6,46 +6,67 @@ import (
 	"sync/atomic"
 )
 
-// watcher is what the registry knows of a Watcher.
+// watcher is what the registry knows of a Watcher. There may be a million, so a
+// byte counts: on 64-bit machines it takes 144, as many as the allocator gives.
 type watcher struct {
 	registry *Registry
 	filter   string // key, or pattern if pattern is set
-	done     <-chan struct{}
 
 	// Neighbours among the watchers of the same key, changed under the key's
 	// shard lock; the dispatcher follows next without it.
-	next  atomic.Pointer[watcher]
-	prev  *watcher
-	extra *extra // what few watchers need; nil in the others
+	next atomic.Pointer[watcher]
+	prev *watcher
 
-	slot    int32 // index in the roster, guarded by the roster's lock
-	pattern bool
+	slot       int32 // index in the roster, guarded by the roster's lock
+	pattern    bool
+	registered bool // whoever ends it takes it out of the registry; guarded by mu
+	ended      bool // guarded by mu, like the rest
+	inContext  bool // the end of a context ends it
 
-	mu         sync.Mutex
-	buf        buffer
-	epoch      uint64        // newest gap of the dispatcher that it knows
-	above      uint64        // the dispatcher's events up to it are not for the watcher
-	matched    uint64        // events that were for it
-	delivered  uint64        // of these, taken by the consumer
-	dropped    uint64        // of these, lost to a full buffer
-	wake       chan struct{} // made when a consumer first waits; one slot, never closed
-	err        error         // why it ended; nil while it is live
-	waiting    int32         // consumers that wait in Next
-	armed      bool          // a consumer that uses Ready has found nothing
-	registered bool          // whoever ends it takes it out of the registry
-	ops        opSet
+	mu        sync.Mutex
+	extra     *extra // nil in most; once set it stays
+	buf       buffer
+	epoch     uint64 // newest gap of the dispatcher that it knows
+	above     uint64 // the dispatcher's events up to it are not for the watcher
+	matched   uint64 // events that were for it
+	delivered uint64 // of these, taken by the consumer
+	dropped   uint64 // of these, lost to a full buffer
 }
 
-// extra is what watchers of patterns, with Conflate, or that catch up have more
-// than others: there may be a million of the others.
+// extra is what a watcher has more if a consumer has waited for it, or if it has
+// a pattern, conflates, catches up or ended for a reason of its own.
 type extra struct {
 	inbox []*Event // of a pattern; the dispatcher's: see inboxes
 
 	// Guarded by the watcher's mutex.
-	catchUp   *catchUp // until it is live; what it reads it reads itself
-	late      bool     // it began in the past or with a state
-	start     uint64   // where that was
-	conflated uint64   // events that were superseded before they were taken
+	wake      chan struct{} // one slot, never closed; made when a consumer first waits
+	waiting   int32         // consumers that wait in Next
+	armed     bool          // a consumer that uses Ready has found nothing
+	late      bool          // it began in the past or with a state
+	catchUp   *catchUp      // until it is live; what it reads it reads itself
+	start     uint64        // where it began, if late
+	conflated uint64        // events that were superseded before they were taken
+	err       error         // why it ended, if not by ErrClosed
+}
+
+// more returns the extra part, making it. Before the watcher is registered, or
+// with mu held.
+func (w *watcher) more() *extra {
+	if w.extra == nil {
+		w.extra = new(extra)
+	}
+	return w.extra
+}
+
+// why returns the error the watcher ended with; nil if it is live.
+func (w *watcher) why() error {
+	switch {
+	case !w.ended:
+		return nil
+	case w.extra != nil && w.extra.err != nil:
+		return w.extra.err
+	}
+	return ErrClosed
 }
 
 // behind returns what brings the watcher to the present; nil if it is there.
@@ -56,18 +77,13 @@ func (w *watcher) behind() *catchUp {
 	return w.extra.catchUp
 }
 
-// opSet says which operations a watcher receives; the zero value means all.
-type opSet uint8
-
-func (s opSet) has(op Op) bool { return s == 0 || op > Expire || s&(1<<op) != 0 }
-
 // take removes the next event. If there is none it returns why the watcher
 // ended, or, if it is to wait, the channel to wait on. It is told whether the
 // caller has waited, and so is no longer.
 func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err error) {
 	w.mu.Lock()
 	if waited {
-		w.waiting--
+		w.extra.waiting--
 	}
 	if w.behind() != nil {
 		if e = w.takeBehind(); e != nil {
@@ -81,14 +97,13 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 		if e.counts() {
 			w.delivered++
 		}
-	} else if err = w.err; err == nil {
+	} else if err = w.why(); err == nil {
 		if wait {
-			w.makeWake()
-			w.waiting++
-		} else {
-			w.armed = true
+			wake = w.waitable()
+			w.extra.waiting++
+		} else if w.extra != nil {
+			w.extra.armed = true
 		}
-		wake = w.wake
 		w.mu.Unlock()
 		return nil, wake, nil
 	}
@@ -116,7 +131,7 @@ func (w *watcher) takeBehind() *Event {
 // leave takes back that the caller waits.
 func (w *watcher) leave() {
 	w.mu.Lock()
-	w.waiting--
+	w.extra.waiting--
 	next := w.waker() // it may have taken a signal that was meant for another
 	w.mu.Unlock()
 	signal(next)
@@ -124,28 +139,32 @@ func (w *watcher) leave() {
 
 func (w *watcher) ready() <-chan struct{} {
 	w.mu.Lock()
-	w.makeWake()
-	w.armed = true
-	wake, next := w.wake, w.waker()
+	wake := w.waitable()
+	w.extra.armed = true
+	next := w.waker()
 	w.mu.Unlock()
 	signal(next)
 	return wake
 }
 
-func (w *watcher) makeWake() {
-	if w.wake == nil {
-		w.wake = make(chan struct{}, 1)
+// waitable returns the channel to wait on, making it.
+func (w *watcher) waitable() chan struct{} {
+	x := w.more()
+	if x.wake == nil {
+		x.wake = make(chan struct{}, 1)
 	}
+	return x.wake
 }
 
 // waker returns the channel to signal on, once mu is released: nil if there is
 // nothing to take, or nobody who waits for it.
 func (w *watcher) waker() chan struct{} {
-	if w.waiting == 0 && !w.armed || !w.buf.ready() && w.err == nil && w.behind() == nil {
+	x := w.extra
+	if x == nil || x.waiting == 0 && !x.armed || !w.buf.ready() && !w.ended && x.catchUp == nil {
 		return nil
 	}
-	w.armed = false
-	return w.wake
+	x.armed = false
+	return x.wake
 }
 
 // losses are what an offer cost the watcher.
@@ -161,11 +180,12 @@ func (w *watcher) offer(events []*Event, gaps *gapLog) (l losses) {
 	for len(events) > 0 && events[0].Revision <= w.above {
 		events = events[1:]
 	}
-	if w.err != nil || len(events) == 0 {
+	if w.ended || len(events) == 0 {
 		w.mu.Unlock()
 		return losses{}
 	}
 	l.cancel = w.hearOf(gaps)
+	w.buf.reserve(len(events))
 	for len(events) > 0 && l.cancel == nil {
 		size := 1
 		if e := events[0]; e.inBatch() {
@@ -175,8 +195,8 @@ func (w *watcher) offer(events []*Event, gaps *gapLog) (l losses) {
 		}
 		group := events[:size]
 		events = events[size:]
-		if w.ops != 0 {
-			if group = w.wanted(group); len(group) == 0 {
+		if w.buf.ops != 0 {
+			if group = w.buf.wanted(group); len(group) == 0 {
 				continue
 			}
 		}
@@ -198,29 +218,11 @@ func (w *watcher) offer(events []*Event, gaps *gapLog) (l losses) {
 	return l
 }
 
-// wanted returns the events of the operations that the watcher receives.
-func (w *watcher) wanted(group []*Event) []*Event {
-	all := true
-	for _, e := range group {
-		all = all && w.ops.has(e.Op)
-	}
-	if all {
-		return group
-	}
-	var some []*Event
-	for _, e := range group {
-		if w.ops.has(e.Op) {
-			some = append(some, e)
-		}
-	}
-	return some
-}
-
 // flag tells the watcher of the dispatcher's gaps that it has not heard of. It
 // returns why the watcher must end, if its policy is to.
 func (w *watcher) flag(gaps *gapLog) (cancel error) {
 	w.mu.Lock()
-	if w.err == nil {
+	if !w.ended {
 		cancel = w.hearOf(gaps)
 	}
 	wake := w.waker()
@@ -261,9 +263,12 @@ func (w *watcher) end(err error, drain bool) {
 			w.extra.catchUp = nil
 		}
 	}
-	first := w.err == nil
+	first := !w.ended
 	if first {
-		w.err = err
+		w.ended = true
+		if err != ErrClosed {
+			w.more().err = err
+		}
 	}
 	wake, registered := w.waker(), w.registered && first
 	w.mu.Unlock()

@@ -3,7 +3,6 @@ package fanout
 import (
 	"hash/maphash"
 	"math/bits"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -106,8 +105,7 @@ const (
 //
 // # What it costs
 //
-// A key costs an entry of 48 bytes, its own copy of the key, and a box of 8
-// bytes, because the map stores a pointer to its value and ours is a pointer
+// A key costs an entry of 48 bytes and a box of 8 bytes, because the map stores a pointer to its value and ours is a pointer
 // itself (it cannot hold a V in place: Get would return a copy). A bucket costs
 // a sentinel with its box and two slots, 72 bytes, and there are one to two keys
 // for each. Replacing a value allocates a new box. A get hashes the key twice,
@@ -159,7 +157,8 @@ func (x *keyIndex[V]) get(key string) *V {
 }
 
 // update calls f with the value of key, nil if it has none, and makes what f
-// returns its value; nil deletes the key. When update returns, every get that
+// returns its value; nil deletes the key. A key that is new is kept as it is, so
+// the caller must not pass a piece of something large. When update returns, every get that
 // begins sees it. Any goroutine may call it; updates of one key exclude each
 // other. f must be short, because updates of other keys wait for it too, and
 // must not call update.
@@ -204,8 +203,7 @@ func (s *keyShard[V]) insert(key string, v *V, hash func(string) uintptr) {
 	case keys >= int64(2*s.buckets):
 		s.rebuild(2*s.buckets, hash)
 	}
-	// A clone, because the caller's key may be a piece of something large.
-	s.table.Load().Set(strings.Clone(key), v)
+	s.table.Load().Set(key, v)
 	s.keys.Add(1)
 }
 

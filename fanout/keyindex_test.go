@@ -5,7 +5,6 @@ import (
 	"runtime"
 	"strconv"
 	"testing"
-	"unsafe"
 	"weak"
 
 	"github.com/cornelk/hashmap"
@@ -142,17 +141,6 @@ func TestKeyIndexLocksWrites(t *testing.T) {
 				t.Fatalf("round %d: an update hashed %d times outside the mutex, want 1, to pick the shard", round, unlocked)
 			}
 		}
-	}
-}
-
-func TestKeyIndexClonesKeys(t *testing.T) {
-	x := newKeyIndex[indexed]()
-	buf := []byte("key")
-	v := &indexed{}
-	x.set(unsafe.String(&buf[0], len(buf)), v)
-	copy(buf, "xxx")
-	if x.get("key") != v {
-		t.Error("the index holds on to the caller's bytes")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -54,7 +55,7 @@ func (r *Registry) WatchKey(ctx context.Context, key string, opts ...WatchOption
 	if err := CheckKey(key); err != nil {
 		return nil, err
 	}
-	return r.register(ctx, &watcher{registry: r, filter: key}, opts)
+	return r.register(ctx, &watcher{registry: r, filter: strings.Clone(key)}, opts)
 }
 
 // Watch registers a watcher of all keys whose subject form matches pattern (see
@@ -64,7 +65,7 @@ func (r *Registry) Watch(ctx context.Context, pattern string, opts ...WatchOptio
 	if err := CheckPattern(pattern); err != nil {
 		return nil, err
 	}
-	w := &watcher{registry: r, filter: pattern, pattern: true}
+	w := &watcher{registry: r, filter: strings.Clone(pattern), pattern: true}
 	if literal(pattern) {
 		w.filter, _ = ParseSubjectForm(pattern) // as CheckPattern did
 		w.pattern = false
@@ -91,10 +92,10 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	w.buf.limit, w.buf.policy, w.ops = uint32(o.buffer), o.policy, o.ops
+	w.buf = buffer{limit: uint32(o.buffer), policy: o.policy, ops: o.ops}
 	w.above = math.MaxUint64 // nothing is delivered before it is known where it begins
 	if w.pattern || o.policy == Conflate || o.initial || o.resume {
-		w.extra = new(extra)
+		w.more()
 	}
 	begun := false
 	if o.initial || o.resume {
@@ -124,7 +125,9 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 	}
 	begun = true
 	handle := &Watcher{inner: w}
-	runtime.AddCleanup(handle, func(w *watcher) { w.end(ErrClosed, false) }, w)
+	// A finalizer, where one would use AddCleanup today: that takes 24 bytes more,
+	// a fifteenth of an idle watcher.
+	runtime.SetFinalizer(handle, (*Watcher).abandoned)
 	return handle, nil
 }
 
@@ -148,8 +151,8 @@ func (r *Registry) admit() bool {
 func (w *watcher) begin(r *Registry) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err != nil {
-		return w.err
+	if w.ended {
+		return w.why()
 	}
 	w.registered = true
 	if w.behind() != nil {
@@ -185,8 +188,7 @@ func (w *watcher) prepare(r *Registry, o *watchOptions) error {
 		}
 		c.snapshot, w.extra.start = &s, s.Revision
 	}
-	w.makeWake()
-	c.cursor = f.ring.cursor(w.extra.start, w.wake)
+	c.cursor = f.ring.cursor(w.extra.start, w.waitable())
 	if o.resume {
 		if oldest := f.ring.oldestStart(); w.extra.start+1 < oldest {
 			return &CompactedError{Revision: o.from, Oldest: oldest}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"unsafe"
 )
 
 func TestRegistryRefuses(t *testing.T) {
@@ -233,4 +234,26 @@ func TestContextEndsWhileRegistering(t *testing.T) {
 		}
 		r.waitEmpty(t)
 	})
+}
+
+// TestWatchClonesKey: the caller's key may be a piece of something large, or of a
+// buffer that he uses again.
+func TestWatchClonesKey(t *testing.T) {
+	bubble(t, 16, func(t *testing.T, h *harness) {
+		buf := []byte("key")
+		w := h.watchKey(t, unsafe.String(&buf[0], len(buf)))
+		copy(buf, "xxx")
+		h.put("key")
+		wantDrain(t, w, 1)
+		w.Stop()
+		h.wantLen(t, 0)
+	})
+}
+
+// TestWatcherSize: there may be a million, and one byte more costs each of them
+// the next size class.
+func TestWatcherSize(t *testing.T) {
+	if size := unsafe.Sizeof(watcher{}); size != 144 {
+		t.Errorf("a watcher takes %d bytes, want 144", size)
+	}
 }

@@ -70,7 +70,7 @@ func (w *watcher) stats() WatcherStats {
 	s := WatcherStats{
 		Filter: w.filter, Pattern: w.pattern, Policy: w.buf.policy.String(), Buffer: int(w.buf.limit),
 		Matched: w.matched, Delivered: w.delivered, Conflated: w.superseded(), Dropped: w.dropped,
-		Pending: uint64(w.buf.events),
+		Pending: uint64(w.buf.pending()),
 	}
 	if w.buf.policy == Conflate {
 		s.Buffer = 0
@@ -96,12 +96,12 @@ func (r *Registry) Stats() Stats {
 	}
 	for _, w := range r.roster.all() {
 		w.mu.Lock()
-		if w.err == nil {
+		if !w.ended {
 			s.Matched += w.matched
 			s.Delivered += w.delivered
 			s.Conflated += w.superseded()
 			s.Dropped += w.dropped
-			s.Pending += uint64(w.buf.events)
+			s.Pending += uint64(w.buf.pending())
 		}
 		w.mu.Unlock()
 	}
@@ -119,7 +119,7 @@ func (r *Registry) Slowest(n int) []WatcherStats {
 	slowest := make([]WatcherStats, 0, len(all))
 	for _, w := range all {
 		w.mu.Lock()
-		if w.err == nil {
+		if !w.ended {
 			slowest = append(slowest, w.stats())
 		}
 		w.mu.Unlock()

@@ -97,7 +97,7 @@ func (w *Watcher) Err() error {
 	defer runtime.KeepAlive(w)
 	w.inner.mu.Lock()
 	defer w.inner.mu.Unlock()
-	return w.inner.err
+	return w.inner.why()
 }
 
 // Dropped returns how many events were lost because the buffer was full. What
@@ -117,3 +117,6 @@ func (w *Watcher) Stop() {
 	w.inner.end(ErrClosed, false)
 	runtime.KeepAlive(w)
 }
+
+// abandoned is the finalizer.
+func (w *Watcher) abandoned() { w.inner.end(ErrClosed, false) }
