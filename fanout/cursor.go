@@ -24,6 +24,9 @@ type Cursor struct {
 	parked atomic.Bool
 	wake   chan struct{} // one slot: a signal, never a count
 	kick   chan struct{} // if set, signalled after wake: see Dispatcher.kicked
+
+	tick   <-chan time.Time // if set, ends a wait too
+	ticked bool             // it did
 }
 
 // Cursor returns a reader whose first event is the first with a revision above
@@ -209,6 +212,8 @@ func (c *Cursor) wait(ctx context.Context) error {
 	if !c.readable() {
 		select {
 		case <-c.wake:
+		case <-c.tick:
+			c.ticked = true
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}

@@ -104,6 +104,7 @@ func TestOversizedBatch(t *testing.T) {
 // that the bubble comes to rest, and Flush finds it.
 func TestDispatcherParks(t *testing.T) {
 	bubble(t, 64, func(t *testing.T, h *harness) {
+		h.watchKey(t, "b")
 		for range 3 {
 			synctest.Wait()
 			if n := h.ring.parked.Load(); n != 1 {
@@ -124,6 +125,11 @@ func TestDispatcherOptions(t *testing.T) {
 	}
 	if _, err := NewDispatcher(ring, registry, DispatcherOptions{Spin: MaxSpin + 1}); !errors.Is(err, ErrBadOption) {
 		t.Errorf("with too long a spin: %v, want ErrBadOption", err)
+	}
+	for _, interval := range []time.Duration{-1, MinProgressInterval - 1} {
+		if _, err := NewDispatcher(ring, registry, DispatcherOptions{ProgressInterval: interval}); !errors.Is(err, ErrBadOption) {
+			t.Errorf("with a ProgressInterval of %v: %v, want ErrBadOption", interval, err)
+		}
 	}
 	d, err := NewDispatcher(ring, registry, DispatcherOptions{})
 	if err != nil || d.cursor.spin != DefaultSpin {

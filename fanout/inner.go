@@ -47,6 +47,11 @@ type extra struct {
 	start     uint64        // where it began, if late
 	conflated uint64        // events that were superseded before they were taken
 	err       error         // why it ended, if not by ErrClosed
+	adapter   *adapter      // once Chan was called
+	progress  *Event        // how far the dispatcher is; taken when nothing else is left
+
+	progressSlot int32 // index in the roster of those who asked, guarded by its lock
+	wantProgress bool
 }
 
 // more returns the extra part, making it. Before the watcher is registered, or
@@ -97,6 +102,8 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 		if e.counts() {
 			w.delivered++
 		}
+	} else if w.extra != nil && w.extra.progress != nil {
+		e, w.extra.progress = w.extra.progress, nil
 	} else if err = w.why(); err == nil {
 		if wait {
 			wake = w.waitable()
@@ -160,7 +167,8 @@ func (w *watcher) waitable() chan struct{} {
 // nothing to take, or nobody who waits for it.
 func (w *watcher) waker() chan struct{} {
 	x := w.extra
-	if x == nil || x.waiting == 0 && !x.armed || !w.buf.ready() && !w.ended && x.catchUp == nil {
+	if x == nil || x.waiting == 0 && !x.armed ||
+		!w.buf.ready() && !w.ended && x.catchUp == nil && x.progress == nil {
 		return nil
 	}
 	x.armed = false
@@ -185,6 +193,9 @@ func (w *watcher) offer(events []*Event, gaps *gapLog) (l losses) {
 		return losses{}
 	}
 	l.cancel = w.hearOf(gaps)
+	if w.extra != nil {
+		w.extra.progress = nil
+	}
 	w.buf.reserve(len(events))
 	for len(events) > 0 && l.cancel == nil {
 		size := 1
@@ -240,6 +251,9 @@ func (w *watcher) hearOf(gaps *gapLog) (cancel error) {
 	if to == 0 {
 		return nil
 	}
+	if w.extra != nil {
+		w.extra.progress = nil
+	}
 	if w.buf.policy == Cancel {
 		return laggedFrom(from)
 	}
@@ -259,9 +273,7 @@ func (w *watcher) end(err error, drain bool) {
 	var behind *catchUp
 	if !drain {
 		w.buf.clear()
-		if behind = w.behind(); behind != nil {
-			w.extra.catchUp = nil
-		}
+		behind = w.discard()
 	}
 	first := !w.ended
 	if first {
@@ -279,6 +291,20 @@ func (w *watcher) end(err error, drain bool) {
 	if behind != nil {
 		behind.close()
 	}
+}
+
+// discard drops what the extra part holds, and returns what is to be closed.
+func (w *watcher) discard() (behind *catchUp) {
+	x := w.extra
+	if x == nil {
+		return nil
+	}
+	behind, x.catchUp, x.progress = x.catchUp, nil, nil
+	if a := x.adapter; a != nil && !a.over {
+		a.over = true
+		close(a.cut)
+	}
+	return behind
 }
 
 // signal wakes one waiting consumer; a nil channel has none.

@@ -56,6 +56,7 @@ type watchOptions struct {
 
 	initial, resume bool
 	from            uint64 // with resume
+	progress        bool
 }
 
 // check refuses options that conflict, and sets what was not given.
@@ -140,11 +141,24 @@ func WithOps(ops ...Op) WatchOption {
 	}
 }
 
-// Defaults of [DispatcherOptions].
+// WithProgress adds [Progress] events: everything up to their revision that was
+// for the watcher has been received, or was told to be lost, before. They come
+// every DispatcherOptions.ProgressInterval, whether or not there were changes,
+// once nothing else waits. So a consumer knows how current it is, and that the
+// watch lives, and may resume above that revision.
+func WithProgress() WatchOption {
+	return func(o *watchOptions) error {
+		o.progress = true
+		return nil
+	}
+}
+
+// Defaults and bounds of [DispatcherOptions].
 const (
-	DefaultSpin  = 20 * time.Microsecond
-	MaxSpin      = time.Second
-	DefaultBatch = 256
+	DefaultSpin             = 20 * time.Microsecond
+	MaxSpin                 = time.Second
+	DefaultProgressInterval = time.Second
+	MinProgressInterval     = time.Millisecond
 )
 
 // DispatcherOptions configures a [Dispatcher]. The zero value means the
@@ -159,6 +173,9 @@ type DispatcherOptions struct {
 	// write latency with processor time. Default 20 µs; negative for none. At
 	// GOMAXPROCS 1 it never spins.
 	Spin time.Duration
+	// ProgressInterval is how often watchers made with [WithProgress] are told.
+	// Default 1 s, at least 1 ms.
+	ProgressInterval time.Duration
 	// Logger gets one line a period for what is lost. Default: nothing.
 	Logger *slog.Logger
 }
@@ -169,6 +186,13 @@ func (o *DispatcherOptions) check() error {
 		o.Spin = DefaultSpin
 	case o.Spin > MaxSpin:
 		return fmt.Errorf("%w: DispatcherOptions.Spin is %v; give at most %v", ErrBadOption, o.Spin, MaxSpin)
+	}
+	switch {
+	case o.ProgressInterval == 0:
+		o.ProgressInterval = DefaultProgressInterval
+	case o.ProgressInterval < MinProgressInterval:
+		return fmt.Errorf("%w: DispatcherOptions.ProgressInterval is %v; give %v or more, or 0 for %v",
+			ErrBadOption, o.ProgressInterval, MinProgressInterval, DefaultProgressInterval)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

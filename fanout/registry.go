@@ -24,10 +24,13 @@ type Registry struct {
 
 	keys     *keyIndex[watcher]
 	patterns patternIndex
-	roster   roster
+	roster   roster // everyone
+	progress roster // those who asked for progress
 	contexts contexts
 
 	count atomic.Int64         // watchers, those about to be registered included
+	keyed atomic.Int64         // of one key each
+	asked atomic.Int64         // for progress
 	feed  atomic.Pointer[feed] // set by the dispatcher
 	epoch atomic.Uint64        // the dispatcher's newest gap
 	stats counters
@@ -41,7 +44,13 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	return &Registry{options: o, keys: newKeyIndex[watcher](), patterns: patternIndex{matcher: gsl.NewSublist[*watcher]()}}, nil
+	return &Registry{
+		options:  o,
+		keys:     newKeyIndex[watcher](),
+		patterns: patternIndex{matcher: gsl.NewSublist[*watcher]()},
+		roster:   roster{slot: func(w *watcher) *int32 { return &w.slot }},
+		progress: roster{slot: func(w *watcher) *int32 { return &w.extra.progressSlot }},
+	}, nil
 }
 
 // WatchKey registers a watcher of one key, given as it is (not as a subject
@@ -94,8 +103,8 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 	}
 	w.buf = buffer{limit: uint32(o.buffer), policy: o.policy, ops: o.ops}
 	w.above = math.MaxUint64 // nothing is delivered before it is known where it begins
-	if w.pattern || o.policy == Conflate || o.initial || o.resume {
-		w.more()
+	if w.pattern || o.policy == Conflate || o.initial || o.resume || o.progress {
+		w.more().wantProgress = o.progress
 	}
 	begun := false
 	if o.initial || o.resume {
@@ -117,7 +126,14 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 	if !r.admit() {
 		return nil, fmt.Errorf("%w: there are %d; raise RegistryOptions.MaxWatchers or stop some", ErrTooManyWatchers, r.options.MaxWatchers)
 	}
+	f := r.feed.Load()
+	if f != nil {
+		f.rouse()
+	}
 	r.insert(w)
+	if o.progress && f != nil {
+		signal(f.dispatcher.cursor.wake) // it may have to start the ticker
+	}
 	r.contexts.add(ctx, w)
 	if err := w.begin(r); err != nil {
 		r.remove(w)
@@ -207,10 +223,15 @@ func (w *watcher) asFilter() Filter {
 
 func (r *Registry) insert(w *watcher) {
 	r.roster.add(w)
+	if w.extra != nil && w.extra.wantProgress {
+		r.progress.add(w)
+		r.asked.Add(1)
+	}
 	if w.pattern {
 		r.patterns.add(w)
 		return
 	}
+	r.keyed.Add(1)
 	r.keys.update(w.filter, func(first *watcher) *watcher {
 		w.next.Store(first)
 		if first != nil {
@@ -240,8 +261,13 @@ func (r *Registry) remove(w *watcher) {
 			prev.next.Store(next)
 			return first
 		})
+		r.keyed.Add(-1)
 	}
 	r.roster.remove(w)
+	if w.extra != nil && w.extra.wantProgress {
+		r.progress.remove(w)
+		r.asked.Add(-1)
+	}
 	r.contexts.remove(w)
 	r.stats.retire(w)
 	r.count.Add(-1)
@@ -249,17 +275,6 @@ func (r *Registry) remove(w *watcher) {
 
 // Len returns how many watchers are registered.
 func (r *Registry) Len() int { return int(r.count.Load()) }
-
-// feed is where a registry's events come from.
-type feed struct {
-	ring  *Ring
-	after uint64 // what lies at or below is history, even if it is yet to come
-}
-
-// bind gives the registry to its dispatcher; false if it has one already.
-func (r *Registry) bind(ring *Ring, after uint64) bool {
-	return r.feed.CompareAndSwap(nil, &feed{ring, after})
-}
 
 // close refuses further watchers and ends those there are. What they have
 // buffered may still be taken.

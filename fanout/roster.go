@@ -5,12 +5,14 @@ import (
 	"sync"
 )
 
-// roster lists every watcher, so that the dispatcher can walk them in slices
+// roster lists watchers, so that the dispatcher can walk them in slices
 // while others come and go. A watcher knows its own slot; removal moves the
 // last one there. A walk goes from the end to the start: what is moved comes
 // from the part that was walked already, so nobody is missed (some may be met
 // twice), and who joins behind the walk knows the newest epoch anyway.
 type roster struct {
+	slot func(*watcher) *int32 // where a watcher keeps its slot
+
 	mu   sync.Mutex
 	list []*watcher
 }
@@ -18,7 +20,7 @@ type roster struct {
 func (r *roster) add(w *watcher) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w.slot = int32(len(r.list))
+	*r.slot(w) = int32(len(r.list))
 	r.list = append(r.list, w)
 }
 
@@ -27,8 +29,8 @@ func (r *roster) remove(w *watcher) {
 	defer r.mu.Unlock()
 	last := len(r.list) - 1
 	moved := r.list[last]
-	r.list[w.slot] = moved
-	moved.slot = w.slot
+	r.list[*r.slot(w)] = moved
+	*r.slot(moved) = *r.slot(w)
 	r.list[last] = nil
 	r.list = r.list[:last]
 	if cap(r.list) > 1024 && len(r.list) < cap(r.list)/4 {

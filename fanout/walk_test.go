@@ -225,8 +225,8 @@ func TestToldBeforeTheEnd(t *testing.T) {
 
 // TestRunEndsUnderLoad: an end is noticed although there is always more to read.
 func TestRunEndsUnderLoad(t *testing.T) {
-	h := newHarness(t, 64*DefaultBatch, RegistryOptions{})
-	for range 64 * DefaultBatch {
+	h := newHarness(t, 64*maxRead, RegistryOptions{})
+	for range 64 * maxRead {
 		h.push("a")
 	}
 	h.ring.Flush()
@@ -235,7 +235,7 @@ func TestRunEndsUnderLoad(t *testing.T) {
 	if err := h.dispatcher.Run(ctx); err != errOwnerStopped {
 		t.Errorf("Run returned %v, want the cause of its context", err)
 	}
-	if n := h.registry.Stats().Events; n > DefaultBatch {
+	if n := h.registry.Stats().Events; n > maxRead {
 		t.Errorf("Run read %d events after its end", n)
 	}
 }

@@ -114,8 +114,17 @@ func (w *Watcher) Dropped() uint64 {
 // events can be received. It may be called more than once, from any goroutine,
 // also from within the loop over Events.
 func (w *Watcher) Stop() {
+	defer runtime.KeepAlive(w)
 	w.inner.end(ErrClosed, false)
-	runtime.KeepAlive(w)
+	w.inner.mu.Lock()
+	var a *adapter
+	if w.inner.extra != nil {
+		a = w.inner.extra.adapter
+	}
+	w.inner.mu.Unlock()
+	if a != nil {
+		<-a.done // it may just be handing an event over
+	}
 }
 
 // abandoned is the finalizer.

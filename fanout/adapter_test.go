@@ -1,0 +1,152 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+)
+
+// TestChan: every event in order, losses in their place, the same channel each
+// time; closed after what the watcher held when the dispatcher ends.
+func TestChan(t *testing.T) {
+	bubble(t, 64, func(t *testing.T, h *harness) {
+		w := h.watchKey(t, "a", WithBuffer(2))
+		ch := w.Chan()
+		if w.Chan() != ch {
+			t.Fatal("Chan returned another channel")
+		}
+		h.put("a")
+		if e := <-ch; e.Revision != 1 {
+			t.Fatalf("received %+v", e)
+		}
+		for range 5 { // one is in the goroutine's hand, two in the buffer
+			h.put("a")
+			synctest.Wait()
+		}
+		h.stop()
+		var got []*Event
+		for e := range ch {
+			got = append(got, e)
+		}
+		wantEvents(t, got, 2, 3, 4, -5, -6)
+		if !errors.Is(w.Err(), ErrClosed) {
+			t.Fatalf("Err is %v", w.Err())
+		}
+	})
+}
+
+// TestChanStop: when Stop has returned nothing more is received and the goroutine
+// has ended, wherever it was; also from within the loop, twice, and before the
+// first event.
+func TestChanStop(t *testing.T) {
+	bubble(t, 64, func(t *testing.T, h *harness) {
+		stopped := func(ch <-chan *Event) {
+			t.Helper()
+			select {
+			case e, ok := <-ch:
+				if ok {
+					t.Fatalf("received revision %d after Stop", e.Revision)
+				}
+			default:
+				t.Fatal("the channel is open after Stop")
+			}
+		}
+		waiting := h.watchKey(t, "a")
+		ch := waiting.Chan()
+		synctest.Wait()
+		waiting.Stop()
+		stopped(ch)
+		waiting.Stop()
+		stopped(waiting.Chan())
+
+		handing := h.watchKey(t, "a")
+		ch = handing.Chan()
+		h.put("a", "a")
+		synctest.Wait()
+		handing.Stop()
+		stopped(ch)
+
+		inside := h.watchKey(t, "a")
+		h.put("a", "a", "a")
+		n := 0
+		for range inside.Chan() {
+			n++
+			inside.Stop()
+		}
+		if n != 1 {
+			t.Fatalf("received %d events, stopped after the first", n)
+		}
+
+		late := h.watchKey(t, "a")
+		late.Stop()
+		if _, ok := <-late.Chan(); ok {
+			t.Fatal("received an event of a stopped watcher")
+		}
+	})
+}
+
+// TestChanContext: the end of the watch's context closes it, though nobody
+// receives.
+func TestChanContext(t *testing.T) {
+	bubble(t, 64, func(t *testing.T, h *harness) {
+		gone := errors.New("gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		w, err := h.registry.Watch(ctx, ">")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ch := w.Chan()
+		h.put("a", "a", "a")
+		synctest.Wait()
+		cancel(gone)
+		synctest.Wait() // and goleak sees to it that nobody is left
+		if _, ok := <-ch; ok {
+			t.Fatal("received an event after the end")
+		}
+		if !errors.Is(w.Err(), gone) {
+			t.Fatalf("Err is %v, want the cause", w.Err())
+		}
+	})
+}
+
+// TestChanStopHammer: Stop beside a receiver and a writer at full speed.
+func TestChanStopHammer(t *testing.T) {
+	eachGOMAXPROCS(t, func(t *testing.T) {
+		h := newHarness(t, 64, RegistryOptions{}).run(t)
+		done := make(chan struct{})
+		var writer sync.WaitGroup
+		writer.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					h.put("a")
+					runtime.Gosched()
+				}
+			}
+		})
+		for round := range 1000 {
+			w := h.watchKey(t, "a")
+			ch := w.Chan()
+			for range round % 3 {
+				<-ch
+			}
+			var receiver sync.WaitGroup
+			receiver.Go(func() {
+				for range ch {
+				}
+			})
+			w.Stop()
+			if e, ok := <-ch; ok {
+				t.Fatalf("received revision %d after Stop", e.Revision)
+			}
+			receiver.Wait()
+		}
+		close(done)
+		writer.Wait()
+	})
+}

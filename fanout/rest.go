@@ -1,0 +1,69 @@
+package fanout
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// feed is where a registry's events come from.
+//
+// # Resting
+//
+// While nobody watches there is nothing to deliver. The dispatcher then rests: it
+// does not announce to the ring that it waits, so the writer does not wake it,
+// and it looks at no event. The first watcher rouses it.
+//
+// Events that were published meanwhile are for nobody, and may be gone from the
+// ring. So whoever registers a watcher moves the dispatcher's cursor to the present
+// before the watcher reads off the revision where it starts, under a lock that the
+// resting dispatcher holds none of. All above that revision lies before the cursor.
+//
+// That neither overlooks the other: the dispatcher says that it rests and then
+// counts the watchers, whoever registers counts his and then looks whether it
+// rests.
+type feed struct {
+	ring       *Ring
+	after      uint64 // what lies at or below is history, even if it is yet to come
+	dispatcher *Dispatcher
+
+	mu      sync.Mutex // guards resting, and the dispatcher's cursor while it rests
+	resting atomic.Bool
+}
+
+// rest returns when a watcher has come or ctx has ended.
+func (d *Dispatcher) rest(ctx context.Context) {
+	f := d.feed
+	f.resting.Store(true)
+	if d.registry.Len() == 0 {
+		select {
+		case <-d.cursor.wake:
+		case <-ctx.Done():
+		}
+	}
+	f.rouse()
+}
+
+// rouse ends the dispatcher's rest, if it rests.
+func (f *feed) rouse() {
+	if !f.resting.Load() {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.resting.Load() {
+		d := f.dispatcher
+		d.cursor.skip()
+		d.delivered.Store(max(d.cursor.Last(), d.delivered.Load()))
+		f.resting.Store(false)
+		signal(d.cursor.wake)
+	}
+}
+
+// skip moves the cursor to the present, which lies at or above where it is.
+func (c *Cursor) skip() {
+	if now := c.ring.Revision(); now > c.last {
+		c.last = now
+		c.pos, c.lost = c.ring.search(now)
+	}
+}

@@ -1,0 +1,109 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+)
+
+// TestRest: without watchers the writer does not wake the dispatcher, which looks
+// at nothing; it is not behind either. The first watcher gets what comes after
+// it, however long the ring has been going round.
+func TestRest(t *testing.T) {
+	bubble(t, 4, func(t *testing.T, h *harness) {
+		for round := range 3 {
+			synctest.Wait()
+			events := h.registry.Stats().Events
+			for range 10 {
+				h.put("a")
+				if n := h.ring.parked.Load(); n != 0 {
+					t.Fatalf("%d readers are parked with nobody to deliver to", n)
+				}
+			}
+			synctest.Wait()
+			if s := h.registry.Stats(); s.Events != events || s.Gaps != 0 {
+				t.Fatalf("a dispatcher that rests has read %d events and lost %d ranges", s.Events-events, s.Gaps)
+			}
+			if got := h.dispatcher.Revision(); got != h.revision {
+				t.Fatalf("Revision is %d, want %d", got, h.revision)
+			}
+			w := h.watchKey(t, "a")
+			if w.Start() != h.revision {
+				t.Fatalf("round %d: the watch starts at %d, want %d", round, w.Start(), h.revision)
+			}
+			next := int(h.revision) + 1
+			h.put("a", "a")
+			wantDrain(t, w, next, next+1)
+			w.Stop()
+			h.put("b") // wakes it for the last time
+		}
+	})
+}
+
+// TestRestKeepsHistory: what lies at or below After is still to come, and for
+// nobody, also if the dispatcher was roused before.
+func TestRestKeepsHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &harness{ring: newTestRing(t, 4), registry: newTestRegistry(t, RegistryOptions{})}
+		h.join(t, DispatcherOptions{After: 3, Spin: -1})
+		h.run(t)
+		synctest.Wait()
+		if got := h.dispatcher.Revision(); got != 0 {
+			t.Fatalf("Revision is %d before the first event", got)
+		}
+		h.put("a", "a")
+		synctest.Wait()
+		w := h.watchKey(t, "a")
+		h.put("a", "a", "a")
+		wantDrain(t, w, 4, 5)
+	})
+}
+
+// TestRestHammer: the last watcher goes and the first one comes while the writer
+// is at full speed. Each gets what lies above its start and nothing below.
+func TestRestHammer(t *testing.T) {
+	eachGOMAXPROCS(t, func(t *testing.T) {
+		const registrars, rounds = 2, 2000
+		ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("an event does not come"))
+		defer cancel()
+		h := newHarness(t, 16, RegistryOptions{}).run(t)
+		done := make(chan struct{})
+		var writer, wg sync.WaitGroup
+		writer.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					h.put("a", "a")
+					runtime.Gosched()
+				}
+			}
+		})
+		for i := range registrars {
+			wg.Go(func() {
+				for range rounds {
+					w := h.watch(t, []string{"a", ">"}[i])
+					s := tally{through: w.Start()}
+					for range 2 {
+						e, err := w.Next(ctx)
+						if err == nil {
+							err = s.add(e)
+						}
+						if err != nil {
+							t.Errorf("a watch that started at %d: %v", w.Start(), err)
+							return
+						}
+					}
+					w.Stop()
+				}
+			})
+		}
+		wg.Wait()
+		close(done)
+		writer.Wait()
+	})
+}
