@@ -57,6 +57,7 @@ func (d *Dispatcher) patterns(events []*Event) {
 }
 
 func (d *Dispatcher) offer(w *watcher, events []*Event) {
+	d.offers++
 	l := w.offer(events, &d.gaps)
 	if l.dropped > 0 {
 		d.registry.stats.dropped.Add(l.dropped)

@@ -29,6 +29,7 @@ type Dispatcher struct {
 	matches  []*watcher // of one event
 	inboxes  inboxes    // of the watchers of patterns
 	report   lossReport
+	offers   int // made
 }
 
 // maxRead bounds the events of one read of the ring, unless a batch has more.
@@ -77,7 +78,11 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		events = d.cursor.Poll(events[:0])
 		if len(events) > 0 {
-			d.deliver(events)
+			if d.options.Observe == nil {
+				d.deliver(events)
+			} else {
+				d.observed(events)
+			}
 			d.registry.stats.events.Add(uint64(len(events)))
 			d.delivered.Store(d.cursor.Last())
 			if cap(events) > maxRead {

@@ -176,6 +176,10 @@ type DispatcherOptions struct {
 	// ProgressInterval is how often watchers made with [WithProgress] are told.
 	// Default 1 s, at least 1 ms.
 	ProgressInterval time.Duration
+	// Observe is called after each read of the ring that was delivered, in the
+	// dispatcher's goroutine: it must not block, and its time is taken from
+	// delivery. Default: none, and then nothing is measured.
+	Observe func(Delivery)
 	// Logger gets one line a period for what is lost. Default: nothing.
 	Logger *slog.Logger
 }

@@ -25,6 +25,7 @@ type Node struct {
 	announced announced
 	ring      *fanout.Ring
 	registry  *fanout.Registry
+	dispatch  *dispatchMetrics // nil unless asked for
 	machine   *fsm.FSM
 	broker    *broker
 	consensus *consensus
@@ -177,7 +178,12 @@ func (n *Node) startFanout() (err error) {
 	// is news to its watchers.
 	known, _ := n.announced.get()
 	history := min(known.Revision, n.consensus.last)
-	dispatcher, err := fanout.NewDispatcher(n.ring, n.registry, fanout.DispatcherOptions{After: history, Logger: n.log})
+	options := fanout.DispatcherOptions{After: history, ProgressInterval: n.config.ProgressInterval, Logger: n.log}
+	if n.config.DetailedMetrics {
+		n.dispatch = newDispatchMetrics(n.config.ID)
+		options.Observe = n.dispatch.observe
+	}
+	dispatcher, err := fanout.NewDispatcher(n.ring, n.registry, options)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}

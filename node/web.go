@@ -56,6 +56,9 @@ func (w *web) stop() error {
 func routes(n *Node) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(newMetrics(n))
+	if n.dispatch != nil {
+		registry.MustRegister(n.dispatch)
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "Watchcast node "+n.config.ID+"\n\n"+

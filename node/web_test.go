@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -128,6 +130,7 @@ func TestStatus(t *testing.T) {
 	for name, want := range map[string]float64{
 		"leader": 1, "term": float64(n.consensus.raft.CurrentTerm()), "revision": float64(revision), "keys": 1, "watchers": 1,
 		"dispatched_events_total": 3, "watcher_matched_total": 3, "watcher_dropped_total": 2, "dispatcher_gaps_total": 0,
+		"watcher_delivered_total": 0, "watcher_conflated_total": 0, "watcher_pending": 1, "watchers_cancelled_total": 0,
 		"published_revision": float64(revision),
 	} {
 		family := families["watchcast_"+name]
@@ -147,6 +150,47 @@ func TestStatus(t *testing.T) {
 		}
 	}
 	stuck.Stop()
+}
+
+// TestDetailedMetrics: histograms of deliveries, only where they were asked for.
+func TestDetailedMetrics(t *testing.T) {
+	t.Parallel()
+	config := serving(t)
+	config.DetailedMetrics = true
+	detailed, plain := lead(t, config), lead(t, serving(t))
+	for _, n := range []*Node{detailed, plain} {
+		w, err := n.Watch(t.Context(), ">")
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, n, "a", "v")
+		put(t, n, "b", "v")
+		for range 2 {
+			if _, err := w.Next(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, body := fetch(t, "GET", plain.HTTPURL()+"/metrics"); strings.Contains(body, "watchcast_dispatch_") {
+		t.Error("there are histograms that nobody asked for")
+	}
+	// Observed behind the delivery, so what was received may not be counted yet.
+	want := []string{
+		`watchcast_dispatch_read_events_sum{node="node-1"} 2`,
+		`watchcast_dispatch_read_offers_sum{node="node-1"} 2`,
+		`watchcast_dispatch_read_seconds_bucket{node="node-1",le="+Inf"} `,
+		`watchcast_dispatch_age_seconds_bucket{node="node-1",le="+Inf"} `,
+	}
+	for end := time.Now().Add(patience); ; {
+		_, body := fetch(t, "GET", detailed.HTTPURL()+"/metrics")
+		missing := slices.DeleteFunc(slices.Clone(want), func(line string) bool { return strings.Contains(body, line) })
+		if len(missing) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("metrics lack %q", missing)
+		}
+	}
 }
 
 // TestNotReady asks a node that has nobody to elect it.

@@ -16,6 +16,7 @@ import (
 	kongyaml "github.com/alecthomas/kong-yaml"
 	"gopkg.in/yaml.v3"
 
+	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/node"
 )
 
@@ -52,6 +53,13 @@ type flags struct {
 	ClusterSecret   string            `placeholder:"SECRET" group:"Cluster" help:"What the brokers of a cluster show each other, 8 bytes or more; better in the environment than on the command line."`
 	ElectionTimeout time.Duration     `placeholder:"TIME" default:"250ms" group:"Cluster" help:"How long without a leader before an election (${default}); longer where the network or the machines pause."`
 	Insecure        bool              `group:"Cluster" help:"Allow addresses that others can reach, though clients need no credentials and Raft is not encrypted."`
+
+	RingEvents       int           `placeholder:"N" default:"65536" group:"Watch" help:"Changes kept between writes and their readers, and as history (${default})."`
+	RingBytes        int64         `placeholder:"BYTES" default:"67108864" group:"Watch" help:"The same in bytes of keys and values (${default})."`
+	MaxWatchers      int           `placeholder:"N" default:"1048576" group:"Watch" help:"In-process watchers at a time (${default})."`
+	WatchBuffer      int           `placeholder:"N" default:"10" group:"Watch" help:"Changes held for an in-process watcher that is slow, unless it asks for another number (${default})."`
+	ProgressInterval time.Duration `placeholder:"TIME" default:"1s" group:"Watch" help:"How often in-process watchers that ask for it are told of progress (${default})."`
+	DetailedMetrics  bool          `group:"Watch" help:"Also measure how changes are delivered to in-process watchers, in histograms at /metrics."`
 
 	LogLevel string `enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"What to log on standard error: ${enum} (${default})."`
 }
@@ -144,8 +152,14 @@ func (f *flags) config(log *slog.Logger) node.Config {
 		Peers:           f.Peers,
 		HTTP:            f.HTTP,
 		Insecure:        f.Insecure,
-		Logger:          log,
-		Version:         version(),
+		Ring:            fanout.RingOptions{Slots: f.RingEvents, MaxBytes: f.RingBytes},
+		Watchers:        fanout.RegistryOptions{MaxWatchers: f.MaxWatchers, Buffer: f.WatchBuffer},
+
+		ProgressInterval: f.ProgressInterval,
+		DetailedMetrics:  f.DetailedMetrics,
+
+		Logger:  log,
+		Version: version(),
 	}
 }
 
