@@ -37,7 +37,8 @@ type RingOptions struct {
 // # Who writes, who reads
 //
 // One producer goroutine at a time calls Push, Flush and Reset (for a state
-// machine that is Raft's apply goroutine). Each reader owns a [Cursor]. Nobody
+// machine that is Raft's apply goroutine); where there are several, a [Front]
+// takes turns for them. Each reader owns a [Cursor]. Nobody
 // takes a lock that the writer could meet.
 //
 // # Why it is safe
@@ -78,6 +79,7 @@ type Ring struct {
 	mask     uint64
 	stride   uint64
 	maxBytes int64
+	fronted  atomic.Bool // a Front pushes, and revisions are the front's
 
 	_ [64]byte // the writer's own state, away from what readers load
 
@@ -280,7 +282,7 @@ func (r *Ring) oldestStart() uint64 {
 			return r.Revision() + 1 // all that was published is gone
 		case e == nil || e.pos != tail:
 			continue // the writer went on
-		case e.Op == Reset:
+		case e.resetsAll():
 			return e.Revision + 1
 		case e.step == 0:
 			return 0
