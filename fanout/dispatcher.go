@@ -44,6 +44,9 @@ func NewDispatcher(ring *Ring, registry *Registry, o DispatcherOptions) (*Dispat
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	if o.After > 0 && ring.fronted.Load() {
+		return nil, fmt.Errorf("%w: DispatcherOptions.After is %d, and the revisions of a Front begin anew with the process; leave it out", ErrBadOption, o.After)
+	}
 	if !registry.bind(ring, o.After) {
 		return nil, fmt.Errorf("%w: the registry has a dispatcher already", ErrBadOption)
 	}
