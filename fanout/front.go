@@ -77,14 +77,14 @@ const MaxProducers = 1<<16 - 1
 // dropped as a whole, and a marker takes its place on the list: behind what this
 // producer put there before, ahead of what follows. It becomes a revision of its
 // own with a [Lagged] event, which every watcher is told of as of any loss in the
-// ring. Further batches that are dropped directly after one share its marker for
-// as long as it waits, so of one producer there is at most one marker more than
-// there are batches.
+// ring (whose it was, only a [Cursor] sees). Further batches that are dropped
+// directly after one share its marker for as long as it waits, so of one producer
+// there is at most one marker more than there are batches.
 //
 // # What it costs
 //
-// Some seven atomic operations on one cache line for each Flush, and a second
-// pass over the batch, by pointers. No allocation while nothing is lost and a
+// A dozen atomic operations for each Flush, nearly all on one cache line, and a
+// second pass over the batch, by pointers. No allocation while nothing is lost and a
 // producer finds one of its two buffers free; if both wait, a third is allocated.
 type Front struct {
 	ring      *Ring
