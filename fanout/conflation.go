@@ -9,6 +9,7 @@ package fanout
 // no change between them any more.
 type conflation struct {
 	places map[string]uint64 // of pending changes, counted from the first slot ever
+	resets map[uint16]uint64 // of pending Resets of producers, by Source; nil without a Front
 	front  uint64            // the place of the first slot
 	holes  uint32
 	most   int // keys held at a time since the map was made
@@ -19,8 +20,38 @@ const (
 	keepMap   = 64 // keys for which an empty map is kept
 )
 
+// place returns where the pending change of the same key is. A Reset counts as a
+// key of its own, one for each producer.
+func (c *conflation) place(e *Event) (place uint64, ok bool) {
+	if e.Op == Reset && e.Source > 0 {
+		place, ok = c.resets[e.Source]
+	} else {
+		place, ok = c.places[e.Key]
+	}
+	return place, ok
+}
+
+func (c *conflation) setPlace(e *Event, place uint64) {
+	switch {
+	case e.Op != Reset || e.Source == 0:
+		c.places[e.Key] = place
+	case c.resets == nil:
+		c.resets = map[uint16]uint64{e.Source: place}
+	default:
+		c.resets[e.Source] = place
+	}
+}
+
+func (c *conflation) forget(e *Event) {
+	if e.Op == Reset && e.Source > 0 {
+		delete(c.resets, e.Source)
+		return
+	}
+	delete(c.places, e.Key)
+}
+
 // replace takes in the events of one revision in place of older ones of the
-// same keys. A Reset counts as a key of its own.
+// same keys.
 func (b *buffer) replace(group []*Event) (conflated uint64) {
 	q := b.slots(0)
 	if q.conflate == nil {
@@ -28,7 +59,7 @@ func (b *buffer) replace(group []*Event) (conflated uint64) {
 	}
 	c := q.conflate
 	for _, e := range group {
-		if place, ok := c.places[e.Key]; ok {
+		if place, ok := c.place(e); ok {
 			*q.slot(uint32(place - c.front)) = nil
 			c.holes++
 			q.events--
@@ -42,7 +73,7 @@ func (b *buffer) replace(group []*Event) (conflated uint64) {
 	b.closeGap()
 	for _, e := range group {
 		q.append(e)
-		c.places[e.Key] = c.front + uint64(q.n-1)
+		c.setPlace(e, c.front+uint64(q.n-1))
 	}
 	c.most = max(c.most, len(c.places))
 	return conflated
@@ -52,7 +83,7 @@ func (b *buffer) replace(group []*Event) (conflated uint64) {
 func (c *conflation) taken(e *Event) {
 	c.front++
 	if e.counts() {
-		delete(c.places, e.Key)
+		c.forget(e)
 	}
 	if len(c.places) == 0 && c.most > keepMap {
 		c.places, c.most = make(map[string]uint64), 0 // a map never shrinks
@@ -95,7 +126,7 @@ func (q *queue) squeeze() {
 		}
 		*q.slot(to) = e
 		if e.counts() {
-			c.places[e.Key] = c.front + uint64(to)
+			c.setPlace(e, c.front+uint64(to))
 		}
 		to++
 	}

@@ -175,7 +175,7 @@ func (c *Cursor) lapped() (marker *Event, head uint64) {
 			continue // the writer went on; so does the tail
 		}
 		c.pos, c.lost = tail, false
-		if oldest.Op == Reset || oldest.follows(c.last) {
+		if oldest.resetsAll() || oldest.follows(c.last) {
 			return nil, head // a Reset says it all
 		}
 		marker = &Event{Op: Lagged, PrevRevision: c.last + 1, Revision: oldest.Revision - 1, Time: oldest.Time}

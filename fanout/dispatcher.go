@@ -46,6 +46,9 @@ func NewDispatcher(ring *Ring, registry *Registry, o DispatcherOptions) (*Dispat
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	if o.After > 0 && ring.fronted.Load() {
+		return nil, fmt.Errorf("%w: DispatcherOptions.After is %d, and the revisions of a Front begin anew with the process; leave it out", ErrBadOption, o.After)
+	}
 	d := &Dispatcher{ring: ring, registry: registry, options: o, cursor: ring.Cursor(o.After)}
 	d.feed = &feed{ring: ring, after: o.After, dispatcher: d}
 	if !registry.feed.CompareAndSwap(nil, d.feed) {

@@ -4,7 +4,8 @@
 //	state machine ─ Push, Flush ─▶ Ring ─▶ Dispatcher ─▶ Registry ─▶ Watchers
 //	                                 └───▶ Cursors of other readers
 //
-// It stands alone: whoever has one goroutine that makes changes can use it.
+// It stands alone: whoever has one goroutine that makes changes can use it, and
+// whoever has several, through a [Front].
 //
 // # What a caller may rely on
 //
@@ -29,20 +30,29 @@
 //     matched = delivered + conflated + dropped + pending (+ discarded, by
 //     watchers that ended).
 //
+// # Several producers
+//
+// A [Front] keeps these promises for several producers of one ring, the order of each
+// of them and whole batches, without one ever waiting for another. Its revisions
+// are its own, of this process and this run, so what needs an order that outlives
+// them is refused: [FromRevision], [WithInitial] and DispatcherOptions.After.
+//
 // # How events are lost
 //
 // In two ways, each counted in [Stats]: the dispatcher itself is overtaken by
 // the writer and falls off the ring, which every watcher is told; or one
 // watcher's buffer is full, which that watcher is told. A full buffer drops the
 // newest events: what is held stays, and when there is room again the marker
-// goes in ahead of the next event.
+// goes in ahead of the next event. With a Front there is a third: too much waits
+// for the one producer that is at work ([Front.Dropped]), which every watcher is
+// told.
 //
 // # Goroutines
 //
 // The package starts none for its work. The owner of a [Dispatcher] runs it (Run
 // has one more beside it, which does nothing but get the first one noticed by an
 // idle processor, and which it waits for);
-// the producer calls Push and Flush from one goroutine at a time; each [Cursor]
+// a producer calls Push and Flush from one goroutine at a time; each [Cursor]
 // belongs to one reader; watchers are pulled by their consumers. (The standard
 // library runs a context's end and the cleanup of a watcher that was dropped
 // without Stop on goroutines of its own, for a moment.)

@@ -24,7 +24,9 @@ const (
 	// received, so a read made afterwards includes them.
 	Lagged Op = iota + 101
 	// Reset says that the state was replaced as a whole, by a snapshot that
-	// stands at Revision. Changes up to it may not have been reported.
+	// stands at Revision. Changes up to it may not have been reported. With a
+	// Source it is that producer's state, at its SourceRevision, and says nothing
+	// of the others.
 	Reset
 	// Progress says that everything up to Revision has been seen.
 	Progress
@@ -74,12 +76,18 @@ type Event struct {
 	// PrevValue is the value before the change; nil if there was none.
 	PrevValue []byte
 	// Revision is the Raft log index of the change: the same on every node,
-	// growing, and sparse for one key.
+	// growing, and sparse for one key. Behind a [Front] it is the front's own
+	// count instead, which is of this process only.
 	Revision uint64
 	// PrevRevision is the revision of this key's previous change, a delete
 	// included; 0 if it never existed or its tombstone is forgotten. In a
-	// Lagged event it is the first revision of the lost range.
+	// Lagged event it is the first revision of the lost range. Behind a [Front]
+	// it stays the producer's, but in a Lagged event: compare it with
+	// SourceRevision.
 	PrevRevision uint64
+	// SourceRevision is the Revision that the producer gave to a [Front]: the
+	// index in the log of its own group. 0 without a front.
+	SourceRevision uint64
 	// Time is when the leader appended the change to its log.
 	Time time.Time
 	// Batch and BatchSize give the position within an atomic batch, counted
@@ -88,6 +96,9 @@ type Event struct {
 	Batch, BatchSize uint32
 	// Op says what happened.
 	Op Op
+	// Source is the number of the producer, from 1, behind a [Front]; 0 without
+	// one, and in a Lagged event that is not of one producer.
+	Source uint16
 
 	// step is how far Revision lies above that of the event before it in the
 	// ring, set by Push; 0 if there is none. It is capped (in four bytes it
@@ -97,6 +108,10 @@ type Event struct {
 
 // Control reports whether the event is about the stream instead of a key.
 func (e *Event) Control() bool { return e.Op >= Lagged }
+
+// resetsAll reports whether the event says that everything before it in the ring
+// is void: a Reset, but not that of one producer among others.
+func (e *Event) resetsAll() bool { return e.Op == Reset && e.Source == 0 }
 
 // counts reports whether the event is one of those that watchers' books count: a
 // change, or a Reset. Markers and Progress are about them.

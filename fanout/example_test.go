@@ -215,3 +215,49 @@ func ExampleFromRevision() {
 	// 3 app.color=2
 	// 4 app.color=new
 }
+
+// Two Raft groups, each with a log and an apply goroutine of its own, share a
+// registry. Each group's changes come in its order.
+func ExampleFront() {
+	p := start()
+	defer p.stop()
+	front, err := fanout.NewFront(p.ring)
+	if err != nil {
+		panic(err)
+	}
+	var watchers []*fanout.Watcher
+	for group, keys := range []string{"accounts", "orders"} {
+		w, err := p.registry.Watch(context.Background(), keys+".>")
+		if err != nil {
+			panic(err)
+		}
+		watchers = append(watchers, w)
+		producer, err := front.Producer()
+		if err != nil {
+			panic(err)
+		}
+		go func() {
+			index := uint64(1000 * (group + 1)) // where the group's log is
+			for i := range uint64(3) {
+				producer.Push(&fanout.Event{Op: fanout.Put, Key: keys + ".last", Value: fmt.Append(nil, i), Revision: index + i})
+				producer.Flush()
+			}
+		}()
+	}
+	for _, w := range watchers {
+		for range 3 {
+			e, err := w.Next(context.Background())
+			if err != nil {
+				panic(err)
+			}
+			fmt.Printf("group %d at %d: %s=%s\n", e.Source, e.SourceRevision, e.Key, e.Value)
+		}
+	}
+	// Output:
+	// group 1 at 1000: accounts.last=0
+	// group 1 at 1001: accounts.last=1
+	// group 1 at 1002: accounts.last=2
+	// group 2 at 2000: orders.last=0
+	// group 2 at 2001: orders.last=1
+	// group 2 at 2002: orders.last=2
+}

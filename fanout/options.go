@@ -73,6 +73,14 @@ func (o *watchOptions) check(buffer int) error {
 	return nil
 }
 
+// past names the option that begins in the past or with a state.
+func (o *watchOptions) past() string {
+	if o.initial {
+		return "WithInitial"
+	}
+	return "FromRevision"
+}
+
 // WithBuffer sets how many changes the watcher holds for its consumer, 1 to
 // [MaxBuffer]; the default is the registry's, 10. The slots are allocated when
 // events wait in them. A batch with more matching changes than that can never be
@@ -102,7 +110,7 @@ func WithPolicy(p Policy) WatchOption {
 // loss and no repeat where the present begins. If not all are held any more, the
 // watch is refused with a [*CompactedError]. A consumer that is slow to catch up
 // may still be overtaken, and gets a [Lagged] event then. It conflicts with
-// [WithInitial].
+// [WithInitial], and behind a [Front] it is refused.
 func FromRevision(revision uint64) WatchOption {
 	return func(o *watchOptions) error {
 		o.resume, o.from = true, revision
@@ -114,7 +122,7 @@ func FromRevision(revision uint64) WatchOption {
 // key that exists, in the order of the snapshot and with the revision that made
 // it; then [Progress] with the revision at which the state stands, also if there
 // is no key; then the changes above. It needs RegistryOptions.Snapshot and
-// conflicts with [FromRevision].
+// conflicts with [FromRevision]; behind a [Front] it is refused.
 func WithInitial() WatchOption {
 	return func(o *watchOptions) error {
 		o.initial = true
@@ -166,7 +174,8 @@ const (
 type DispatcherOptions struct {
 	// After is the revision up to which events are history, those included that
 	// are still to be replayed: they stay in the ring for those who ask for
-	// them, but they are not delivered, and watchers start above it. Default 0.
+	// them, but they are not delivered, and watchers start above it. Default 0,
+	// which it must be behind a [Front].
 	After uint64
 	// Spin is how long the dispatcher looks for more events before it parks.
 	// Waking a parked goroutine costs the writer microseconds, so this buys

@@ -188,6 +188,9 @@ func (w *watcher) prepare(r *Registry, o *watchOptions) error {
 	if f == nil {
 		return fmt.Errorf("%w: FromRevision and WithInitial need a dispatcher; make it before the watch", ErrBadOption)
 	}
+	if f.ring.fronted.Load() {
+		return fmt.Errorf("%w: %s needs revisions that outlive the process, and those of a Front begin anew with it; leave it out, and read the state after the watch began", ErrBadOption, o.past())
+	}
 	c := &catchUp{filter: w.asFilter(), buf: make([]*Event, 0, catchUpBatch)}
 	if o.resume {
 		w.extra.start = max(o.from, 1) - 1

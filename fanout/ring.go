@@ -37,7 +37,8 @@ type RingOptions struct {
 // # Who writes, who reads
 //
 // One producer goroutine at a time calls Push, Flush and Reset (for a state
-// machine that is Raft's apply goroutine). Each reader owns a [Cursor]. Nobody
+// machine that is Raft's apply goroutine); where there are several, a [Front]
+// takes turns for them. Each reader owns a [Cursor]. Nobody
 // takes a lock that the writer could meet.
 //
 // # Why it is safe
@@ -87,6 +88,7 @@ type Ring struct {
 	shift    uint64 // log2 of the slots in a block
 	within   uint64 // masks a position's place in its block
 	maxBytes int64
+	fronted  atomic.Bool // a Front pushes, and revisions are the front's
 
 	_ [64]byte // the writer's own state, away from what readers load
 
@@ -241,7 +243,7 @@ func (r *Ring) oldestStart() uint64 {
 		switch {
 		case e == nil:
 			continue // the writer went on
-		case e.Op == Reset:
+		case e.resetsAll():
 			return e.Revision + 1
 		case e.step == 0:
 			return 0
