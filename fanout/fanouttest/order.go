@@ -48,11 +48,10 @@ func (h *history) initialOrdered() error {
 			return h.breach(ErrOrder, i, "%s stands in the initial state", describe(e))
 		}
 	}
-	if h.body == 0 {
-		return nil
-	}
-	if e := h.records[h.body-1].event; e != nil && e.Op == fanout.Progress && e.Revision != h.start {
-		return h.breach(ErrOrder, h.body-1, "the initial state ends with %s, want %d", describe(e), h.start)
+	if h.initial && h.begun() {
+		if end := h.records[h.body-1].event; end.Revision != h.start {
+			return h.breach(ErrOrder, h.body-1, "the initial state ends with %s, want %d", describe(end), h.start)
+		}
 	}
 	return nil
 }

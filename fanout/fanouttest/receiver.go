@@ -85,9 +85,13 @@ func (r *Receiver) Follow(ctx context.Context, w *fanout.Watcher) error {
 
 // Through returns the revision through which the receiver got, what it was told
 // to have lost included: what its watcher was good for, if it was stopped before
-// it was drained. A batch counts once it is whole.
+// it was drained. A batch counts once it is whole; an initial state too, and
+// before that it is 0.
 func (r *Receiver) Through() uint64 {
 	h := r.history()
+	if !h.begun() {
+		return 0
+	}
 	through := h.start
 	var last *fanout.Event
 	for _, e := range h.events() {
@@ -156,6 +160,15 @@ func (h *history) initials() iter.Seq2[int, *fanout.Event] {
 			}
 		}
 	}
+}
+
+// begun reports whether the initial state has come to its end, if there is one.
+func (h *history) begun() bool {
+	if !h.initial || h.body == 0 {
+		return !h.initial
+	}
+	e := h.records[h.body-1].event
+	return e != nil && e.Op == fanout.Progress
 }
 
 // cancelled reports whether the watcher ended because it lagged.

@@ -39,10 +39,10 @@ func (r *Receiver) ReliableOrFlagged(through uint64) error {
 // initialComplete checks that an initial state that lies up to through came, and
 // has every key.
 func (h *history) initialComplete(through uint64) error {
-	if !h.initial || through < h.start || h.cancelled() && h.body == len(h.records) {
+	if !h.initial || through == 0 || through < h.start || h.cancelled() && !h.begun() {
 		return nil
 	}
-	if h.body == 0 || h.records[h.body-1].event == nil || h.records[h.body-1].event.Op != fanout.Progress {
+	if !h.begun() {
 		return h.breach(ErrLost, len(h.records), "the initial state has no end")
 	}
 	got := make(map[string]bool)
