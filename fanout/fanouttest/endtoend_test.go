@@ -34,7 +34,7 @@ func TestEndToEnd(t *testing.T) {
 const (
 	slots   = 64
 	buffer  = 4
-	rounds  = 400
+	rounds  = 200
 	stretch = 25 // revisions that a slow consumer lets pass before it takes another event
 )
 
