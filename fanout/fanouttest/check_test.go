@@ -62,7 +62,7 @@ func story() *author {
 }
 
 // storyWithReset has the state replaced at 7, by one without k.c, in which
-// k.b exists again and k.d does not.
+// k.b exists again, k.d does not, and k.e is new.
 func storyWithReset() *author {
 	a := newAuthor()
 	a.put(1, "k.a")
@@ -70,7 +70,7 @@ func storyWithReset() *author {
 	a.batch(3, "k.a", "-k.b")
 	a.put(4, "k.c")
 	a.put(5, "k.d")
-	a.replace(7, "k.a", "k.b", "z")
+	a.replace(7, "k.a", "k.b", "k.e", "z")
 	a.put(8, "k.b")
 	a.put(9, "k.c")
 	a.del(10, "k.a")
@@ -160,6 +160,7 @@ func TestChecks(t *testing.T) {
 		{"ended, and said so", 0, nil, "1 2 3 END", ""},
 		{"ended in the middle of a loss", 0, nil, "1 3 END", "diverged lost"},
 		{"ended at once", 0, nil, "END", ""},
+		{"closed, which tells nothing", 0, nil, "1 2 3 CLOSED", "diverged lost"},
 
 		// Exact.
 		{"marker of what the dispatcher lost", 0, nil, "1 2 3 5 L6-7 R7 8 9 10 12", ""},
@@ -172,6 +173,7 @@ func TestChecks(t *testing.T) {
 		{"marker over what is received behind", 0, nil, "1 2 L3-5 R5 5 8 9 10 12", "marker order"},
 		{"marker below the start", 2, nil, "L2-3 R3 5 8 9 10 12", "marker order"},
 		{"marker backwards", 0, nil, "1 2 L4-3 R4 5 8 9 10 12", "lost marker"},
+		{"marker backwards, and all of that again", 0, nil, "1 2 L4-1 2 3 5 8 9 10 12", "marker order repeat"},
 		{"marker too late", 0, nil, "1 2 5 L3-3 R5 8 9 10 12", "order"},
 		{"marker too early", 0, nil, "1 L3-3 R3 2 5 8 9 10 12", "order"},
 		{"marker twice", 0, nil, "1 2 L3-3 L3-3 R3 5 8 9 10 12", "order"},
@@ -203,6 +205,8 @@ func TestChecks(t *testing.T) {
 		{"no key in the state", 0, options{initial}, "P0 1 2 3 5 8 9 10 12", ""},
 		{"state without its end", 5, options{initial}, "S5", "diverged lost"},
 		{"neither state nor end", 5, options{initial}, "", "diverged lost"},
+		{"state without its end, and nothing else to come", 12, options{initial}, "S12", "lost"},
+		{"state has another operation", 5, options{initial}, "5:k.a~op 5:k.c P5 8 9 10 12", "foreign"},
 		{"state lacks a key", 5, options{initial}, "S5~less P5 8 9 10 12", "lost"},
 		{"state has a key too many", 5, options{initial}, "S5~more P5 8 9 10 12", "diverged foreign"},
 		{"state has a wrong value", 5, options{initial}, "S5~value P5 8 9 10 12", "foreign"},
@@ -279,7 +283,7 @@ func TestChecksAcrossReset(t *testing.T) {
 		{"reset too early", nil, "1 2 !7 R7 3 4 5 8 9 10", "order"},
 		{"change behind reset lost", nil, "1 2 3 4 5 !7 R7 9 10", "diverged lost"},
 		{"no read", nil, "1 2 3 4 5 !7 8 9 10", "diverged"},
-		{"no read where it makes no difference", nil, "1 2 3 !7 8 9 10", ""},
+		{"no read of a key that is new", nil, "1 2 3 !7 8 9 10", "diverged"},
 		{"a read that is too old", nil, "1 2 3 4 5 !7 R4 R7 8 9 10", "stale"},
 		{"a read of what was before", nil, "1 2 3 4 5 !7 R7~less 8 9 10", "diverged"},
 		{"batch torn before", nil, "1 2 3:k.a !7 R7 8 9 10", "torn"},

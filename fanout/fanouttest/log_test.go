@@ -113,13 +113,15 @@ func TestUnchained(t *testing.T) {
 // TestLogState: the state is known at every revision.
 func TestLogState(t *testing.T) {
 	a := storyWithReset()
+	a.replace(12, "k.c")
 	for revision, want := range []string{
 		"", "k.a=1", "k.a=1 k.b=2", "k.a=3", "k.a=3 k.c=4", "k.a=3 k.c=4 k.d=5", "k.a=3 k.c=4 k.d=5",
-		"k.a=3 k.b=6", "k.a=3 k.b=8", "k.a=3 k.b=8 k.c=9", "k.b=8 k.c=9", "k.b=8 k.c=9",
+		"k.a=3 k.b=6 k.e=6", "k.a=3 k.b=8 k.e=6", "k.a=3 k.b=8 k.c=9 k.e=6", "k.b=8 k.c=9 k.e=6", "k.b=8 k.c=9 k.e=6",
+		"k.c=9",
 	} {
 		state := a.log.State(uint64(revision), pattern(t, "k.*"))
 		var got []string
-		for _, key := range []string{"k.a", "k.b", "k.c", "k.d", "z"} {
+		for _, key := range []string{"k.a", "k.b", "k.c", "k.d", "k.e", "z"} {
 			if entry, ok := state[key]; ok {
 				got = append(got, fmt.Sprintf("%s=%d", key, entry.Revision))
 			}
@@ -128,8 +130,8 @@ func TestLogState(t *testing.T) {
 			t.Errorf("at %d there are %q, want %q", revision, got, want)
 		}
 	}
-	if a.log.Last() != 10 || NewLog().Last() != 0 {
-		t.Errorf("the last revisions are %d and %d, want 10 and 0", a.log.Last(), NewLog().Last())
+	if a.log.Last() != 12 || NewLog().Last() != 0 {
+		t.Errorf("the last revisions are %d and %d, want 12 and 0", a.log.Last(), NewLog().Last())
 	}
 }
 

@@ -92,6 +92,7 @@ func (a *author) replace(revision uint64, keys ...string) {
 //	L3-5   lagged                            !9      reset
 //	P9     progress                          R9      reads the state of revision 9
 //	S9     the initial state of revision 9   END     ends because it lagged
+//	CLOSED ends because it was stopped
 //
 // A ~ and a word behind a token make a lie of it: see lie.
 type script struct {
@@ -106,6 +107,8 @@ func (s script) play(t testing.TB, r *Receiver, line string) {
 		switch {
 		case token == "END":
 			r.End(fmt.Errorf("%w: as the script says", fanout.ErrLagged))
+		case token == "CLOSED":
+			r.End(fanout.ErrClosed)
 		case token[0] == 'L':
 			from, to, _ := strings.Cut(token[1:], "-")
 			r.Receive(&fanout.Event{Op: fanout.Lagged, PrevRevision: number(t, from), Revision: number(t, to)})
