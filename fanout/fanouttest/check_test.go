@@ -189,6 +189,8 @@ func TestChecks(t *testing.T) {
 		{"a read has other keys", 0, nil, "1 L2-3 R3~foreign 5 8 9 10 12", ""},
 		{"a read lacks what the marker covers", 0, nil, "1 L2-3 R2 5 8 9 10 12", "stale"},
 		{"a read lacks what was received", 0, nil, "1 2 3 R2 5 8 9 10 12", "stale"},
+		{"a read below the start", 3, nil, "R2 5 8 9 10 12", "stale"},
+		{"a read at the start", 3, nil, "R3 5 8 9 10 12", ""},
 		{"a read older than the last", 0, nil, "1 2 3 R8 R5 5 8 9 10 12", "stale"},
 
 		// Progress.

@@ -34,7 +34,7 @@ func (r *Receiver) Converged(through uint64) error {
 // reads checks what was read.
 func (h *history) reads() error {
 	p := player{view: h.view, filter: h.filter, state: make(State)}
-	var played, told uint64
+	played, told := uint64(0), h.start
 	for i := range h.records {
 		rec := h.records[i]
 		if rec.event != nil {
@@ -42,7 +42,7 @@ func (h *history) reads() error {
 			continue
 		}
 		if rec.revision < told {
-			return h.breach(ErrStale, i, "the state was read at %d, after an event of %d", rec.revision, told)
+			return h.breach(ErrStale, i, "the state was read at %d, and the consumer knew of %d", rec.revision, told)
 		}
 		if rec.revision < played {
 			return h.breach(ErrStale, i, "the state was read at %d, after one of %d", rec.revision, played)
@@ -67,7 +67,7 @@ type outcome struct {
 func (o *outcome) knows(key string) uint64 { return max(o.stands, o.seen[key]) }
 
 // outcome does what a consumer does: it applies events to what it read, but for
-// those that the read has already.
+// those that the read has already. No read is older than what was known before.
 func (h *history) outcome() *outcome {
 	o := &outcome{state: h.log.State(h.start, h.filter), stands: h.start, seen: make(map[string]uint64)}
 	if h.initial && h.wantsOp(fanout.Put) {
@@ -80,27 +80,13 @@ func (h *history) outcome() *outcome {
 		e := h.records[i].event
 		switch {
 		case e == nil:
-			o.read(h.records[i].revision, h.records[i].state)
+			o.state, o.stands = maps.Clone(h.records[i].state), h.records[i].revision
 		case !e.Control() && e.Revision > o.knows(e.Key):
 			o.state.apply(e)
 			o.seen[e.Key] = e.Revision
 		}
 	}
 	return o
-}
-
-// read takes in a state. What was seen above it remains.
-func (o *outcome) read(revision uint64, state State) {
-	if revision < o.stands {
-		return
-	}
-	merged := maps.Clone(state)
-	for key, at := range o.seen {
-		if at > revision {
-			merged.set(key, o.state)
-		}
-	}
-	o.state, o.stands = merged, revision
 }
 
 // expected returns the committed state: of each key at through, or where have

@@ -44,6 +44,7 @@ func TestLogRefuses(t *testing.T) {
 		{"a tombstone that is forgotten", []any{put(1, "a", 0), del(2, "a", 1), put(3, "a", 0)}, ""},
 		{"a state", []any{3, put(4, "a", 2), put(5, "b", 1), put(6, "c", 0)}, ""},
 		{"a state that replaces", []any{put(1, "a", 0), 3, was(put(4, "a", 2), "v")}, ""},
+		{"a key that the new state lacks", []any{put(1, "b", 0), 3, put(4, "b", 2)}, ""},
 
 		{"no event", []any{(*fanout.Event)(nil)}, "nil"},
 		{"revision 0", []any{put(0, "a", 0)}, "must grow"},

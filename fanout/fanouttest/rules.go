@@ -92,8 +92,6 @@ func (r *rules) change(e *fanout.Event) {
 func (r *rules) link(e *fanout.Event) {
 	was, known := r.keys[e.Key]
 	switch {
-	case e.PrevRevision >= e.Revision:
-		r.refuse("%s: PrevRevision is %d", describe(e), e.PrevRevision)
 	case known && e.PrevRevision != was.revision && (was.exists || e.PrevRevision != 0):
 		r.refuse("%s: PrevRevision is %d, want %d", describe(e), e.PrevRevision, was.revision)
 	case !known && e.PrevRevision > r.replaced:
