@@ -19,6 +19,8 @@ type rig struct {
 	dispatcher *fanout.Dispatcher
 	revision   uint64 // of the newest event; one event each, from 1 on
 	stop       func()
+
+	idle *fanout.Watcher // of a key that does not change: without watchers the dispatcher rests
 }
 
 // startRig starts a dispatcher that spins so long before it parks; 0 for its
@@ -28,7 +30,7 @@ func startRig(spin time.Duration, watchers int) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	registry, err := fanout.NewRegistry(fanout.RegistryOptions{MaxWatchers: 2*watchers + 1})
+	registry, err := fanout.NewRegistry(fanout.RegistryOptions{MaxWatchers: 2*watchers + 2})
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +41,12 @@ func startRig(spin time.Duration, watchers int) (*rig, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { dispatcher.Run(ctx) }) // its only error is that it was stopped
-	return &rig{ring: ring, registry: registry, dispatcher: dispatcher, stop: func() { cancel(); wg.Wait() }}, nil
+	r := &rig{ring: ring, registry: registry, dispatcher: dispatcher, stop: func() { cancel(); wg.Wait() }}
+	if r.idle, err = registry.WatchKey(ctx, "idle"); err != nil {
+		r.stop()
+		return nil, err
+	}
+	return r, nil
 }
 
 // delivered returns the revision through which the dispatcher has delivered.

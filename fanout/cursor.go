@@ -175,11 +175,11 @@ func (c *Cursor) lapped() (marker *Event, head uint64) {
 			continue // the writer went on; so does the tail
 		}
 		c.pos, c.lost = tail, false
-		if oldest.resetsAll() || oldest.follows(c.last) {
-			return nil, head // a Reset says it all
+		if oldest.follows(c.last) {
+			return nil, head
 		}
-		marker = &Event{Op: Lagged, PrevRevision: c.last + 1, Revision: oldest.Revision - 1, Time: oldest.Time}
-		c.last = oldest.Revision - 1
+		marker = &Event{Op: Lagged, PrevRevision: c.last + 1, Revision: oldest.Revision - uint64(oldest.step), Time: oldest.Time}
+		c.last = marker.Revision
 		return marker, head
 	}
 }

@@ -141,7 +141,7 @@ func TestCursorStartsExactly(t *testing.T) {
 	for after := range 100 {
 		want := []int{}
 		if after < 50 {
-			want = append(want, -(after + 1), -59)
+			want = append(want, -(after + 1), -50)
 		}
 		for _, rev := range held {
 			if rev > after {

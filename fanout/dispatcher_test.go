@@ -67,7 +67,7 @@ func TestResetInOrder(t *testing.T) {
 		silent := h.watchKey(t, "b")
 		h.put("a")
 		synctest.Wait()
-		h.push("a") // the new state stands above it
+		h.push("a") // 2: the new state stands above it, and nobody will see it
 		h.revision = 10
 		h.ring.Reset(10)
 		late := h.watchKey(t, "a")
@@ -75,12 +75,12 @@ func TestResetInOrder(t *testing.T) {
 		for _, w := range watchers {
 			synctest.Wait()
 			got := drain(w)
-			wantEvents(t, got, 1, 10, 11)
-			if got[1].Op != Reset {
-				t.Fatalf("revision 10 is a %v, want a reset", got[1].Op)
+			wantEvents(t, got, 1, -2, -2, 10, 11)
+			if got[2].Op != Reset {
+				t.Fatalf("revision 10 is a %v, want a reset", got[2].Op)
 			}
 		}
-		wantDrain(t, silent, 10)
+		wantDrain(t, silent, -2, -2, 10)
 		wantDrain(t, late, 11)
 	})
 }
@@ -224,5 +224,44 @@ func TestDispatcherEnd(t *testing.T) {
 		if err := h.dispatcher.Run(t.Context()); !errors.Is(err, ErrClosed) {
 			t.Errorf("a second Run: %v, want ErrClosed", err)
 		}
+	})
+}
+
+// TestLossBeforeReset: what the writer took away is told also where the Reset that
+// follows is itself lost to a full buffer.
+func TestLossBeforeReset(t *testing.T) {
+	for _, c := range []struct {
+		policy Policy
+		want   []int
+	}{
+		{DropNewest, []int{-1, -4, 9, 10, -11, -12}},
+		{DropOldest, []int{-1, -10, 11, 12}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHarness(t, 8, RegistryOptions{})
+			w := h.watch(t, ">", WithBuffer(2), WithPolicy(c.policy))
+			h.put("a", "a", "a", "a")
+			h.revision = 9
+			h.ring.Reset(9)
+			h.put("a", "a", "a")
+			h.run(t)
+			wantDrain(t, w, c.want...)
+		})
+	}
+}
+
+// TestMarkerEndsWithTheLoss: where revisions are sparse, who lost nothing is told
+// of nothing.
+func TestMarkerEndsWithTheLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, 4, RegistryOptions{})
+		early := h.watch(t, ">")
+		h.put("a", "a")
+		w := h.watch(t, ">")
+		h.revision = 9
+		h.put("a", "a", "a", "a")
+		h.run(t)
+		wantDrain(t, w, 10, 11, 12, 13)
+		wantDrain(t, early, -1, -2, 10, 11, 12, 13)
 	})
 }

@@ -132,6 +132,9 @@ func (w *watcher) takeBehind() *Event {
 		w.end(cancel, false)
 	}
 	w.mu.Lock()
+	if cancel != nil && w.extra.err == nil {
+		w.extra.err = cancel // the dispatcher had ended first, and what was left to read is lost
+	}
 	return e
 }
 

@@ -71,8 +71,8 @@ func (m *ringModel) poll(last uint64, room int) (events []*Event, through uint64
 		if revision := group[0].Revision; revision <= last || i < held || len(events) >= room {
 			continue
 		}
-		if i == held && i > 0 && m.groups[i-1][0].Revision > last && !group[0].resetsAll() {
-			marker := lagged(last+1, group[0].Revision-1)
+		if i == held && i > 0 && m.groups[i-1][0].Revision > last {
+			marker := lagged(last+1, m.groups[i-1][0].Revision)
 			events, last = append(events, marker), marker.Revision
 			if len(events) >= room {
 				continue

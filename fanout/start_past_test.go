@@ -211,3 +211,22 @@ func TestResumeInReplay(t *testing.T) {
 		wantEvents(t, []*Event{<-received}, 6)
 	})
 }
+
+// TestCancelAfterTheEnd: what a watcher that catches up has lost ends it as lagged,
+// also if the dispatcher ended before it found out.
+func TestCancelAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, 4, RegistryOptions{})
+		h.put("a", "a")
+		w := h.watch(t, ">", FromRevision(1), WithPolicy(Cancel))
+		h.put("a", "a", "a", "a", "a", "a")
+		h.run(t)
+		h.stop()
+		if e, err := w.Next(t.Context()); !errors.Is(err, ErrLagged) {
+			t.Fatalf("Next gave %+v, %v, want ErrLagged", e, err)
+		}
+		if !errors.Is(w.Err(), ErrLagged) {
+			t.Fatalf("Err is %v, want ErrLagged", w.Err())
+		}
+	})
+}

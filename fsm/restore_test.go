@@ -43,8 +43,8 @@ func TestRestoreReplacesEverything(t *testing.T) {
 		t.Error("the restored state is another")
 	}
 	ev := m.events()
-	if len(ev) != 1 || ev[0].Op != fanout.Reset || ev[0].Revision != source.Revision() {
-		t.Errorf("events are %+v, want a reset at revision %d", ev, source.Revision())
+	if n := len(ev); n != 2 || ev[0].Op != fanout.Lagged || ev[1].Op != fanout.Reset || ev[1].Revision != source.Revision() {
+		t.Errorf("events are %+v, want the loss of those before and a reset at revision %d", ev, source.Revision())
 	}
 	m.last = source.last
 	if r := m.do(put("gone", "")); r.Err != nil || r.PrevRevision != 4 {

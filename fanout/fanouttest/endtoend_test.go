@@ -187,8 +187,7 @@ func (w *world) settle(ctx context.Context) {
 }
 
 // finish makes the last changes, one for each receiver, and waits until everyone
-// has them or was told of them. (A watcher with Cancel that finds out that it lags
-// when the dispatcher has ended would say that it was closed.)
+// has them or was told of them.
 func (w *world) finish(ctx context.Context, consumers int) {
 	w.put(w.last+1, "k.a")
 	w.push()
