@@ -28,8 +28,8 @@ var applyWatch = &measure{
 		{"apply-watch-watched", "ratio", atMost(1.01)},
 		{"apply-watch-unwatched", "ratio", atMost(1.01)},
 	},
-	full:    size{samples: 25, count: 200},
-	tiny:    size{samples: 3, count: 5},
+	full: size{samples: 25, count: 200},
+	tiny: size{samples: 3, count: 5},
 	run: func(ctx context.Context, e env, s size) ([]finding, error) {
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
 		keys := applyKeys

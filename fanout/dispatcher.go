@@ -35,7 +35,7 @@ type Dispatcher struct {
 // maxRead bounds the events of one read of the ring, unless a batch has more.
 // What waits is read at once, so that a watcher is locked and woken once for all
 // that is its own; what comes behind waits for as long.
-const maxRead = 2048
+const maxRead = 8192
 
 // NewDispatcher joins a ring and a registry; a registry has one dispatcher. The
 // error wraps [ErrBadOption].

@@ -11,7 +11,9 @@ type queue struct {
 	few      [fewSlots]*Event
 }
 
-const fewSlots = 4 // that come with the queue
+// fewSlots come with the queue: enough for a watcher with the default buffer, and a
+// marker.
+const fewSlots = DefaultBuffer + 1
 
 // newQueue returns an empty queue with so many slots.
 func newQueue(slots int) *queue {
