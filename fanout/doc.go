@@ -11,7 +11,8 @@
 //
 //   - Writes are never delayed. [Ring.Push] and [Ring.Flush] take no lock and
 //     wait for nobody, however many watchers there are and however stuck they
-//     may be. What does not fit is lost.
+//     may be. What does not fit is lost. While nobody watches, the dispatcher
+//     rests, and they do not even wake it.
 //   - Order. A watcher receives events in revision order, each at most once.
 //   - Loss is told, exactly and in place. Where a watcher lost events it
 //     receives one [Lagged] event with the range of revisions, before the next
@@ -26,6 +27,8 @@
 //     none below; what is published after Watch returned lies above. Who begins
 //     with a revision ([FromRevision]) or with the present state ([WithInitial])
 //     sees no gap and no repeat where history, or the state, ends.
+//   - Progress is in order ([WithProgress]): what lies at or below it was received,
+//     or told to be lost, before.
 //   - The books balance. Of every watcher, and of all together, [Stats] hold:
 //     matched = delivered + conflated + dropped + pending (+ discarded, by
 //     watchers that ended).
@@ -41,9 +44,9 @@
 //
 // In two ways, each counted in [Stats]: the dispatcher itself is overtaken by
 // the writer and falls off the ring, which every watcher is told; or one
-// watcher's buffer is full, which that watcher is told. A full buffer drops the
-// newest events: what is held stays, and when there is room again the marker
-// goes in ahead of the next event. With a Front there is a third: too much waits
+// watcher's buffer is full, which that watcher is told. What a full buffer drops is
+// the watcher's [Policy]; by default the newest events: what is held stays, and when
+// there is room again the marker goes in ahead of the next event. With a Front there is a third: too much waits
 // for the one producer that is at work ([Front.Dropped]), which every watcher is
 // told.
 //
@@ -53,7 +56,10 @@
 // has one more beside it, which does nothing but get the first one noticed by an
 // idle processor, and which it waits for);
 // a producer calls Push and Flush from one goroutine at a time; each [Cursor]
-// belongs to one reader; watchers are pulled by their consumers. (The standard
-// library runs a context's end and the cleanup of a watcher that was dropped
+// belongs to one reader; watchers are pulled by their consumers, and only
+// [Watcher.Chan] has a goroutine, which [Watcher.Stop] waits for. (The standard
+// library runs a context's end and the finalizer of a watcher that was dropped
 // without Stop on goroutines of its own, for a moment.)
+//
+// Package fanouttest checks these promises in your own tests.
 package fanout

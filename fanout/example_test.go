@@ -143,6 +143,21 @@ func ExampleWatcher_Ready() {
 	// Output: 1 app.color=red
 }
 
+// A channel, for code that selects on many things. It has a goroutine.
+func ExampleWatcher_Chan() {
+	p := start()
+	w, settle := p.watch("app.*")
+	p.set("app.color", "red")
+	p.set("app.size", "large")
+	settle()
+	for e := range w.Chan() {
+		show(e)
+	}
+	// Output:
+	// 1 app.color=red
+	// 2 app.size=large
+}
+
 // What fits stays; what comes too late is lost, until there is room.
 func ExampleWithPolicy_dropNewest() {
 	p := start()
