@@ -3,7 +3,6 @@ package fanout
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -116,19 +115,7 @@ func TestChanContext(t *testing.T) {
 func TestChanStopHammer(t *testing.T) {
 	eachGOMAXPROCS(t, func(t *testing.T) {
 		h := newHarness(t, 64, RegistryOptions{}).run(t)
-		done := make(chan struct{})
-		var writer sync.WaitGroup
-		writer.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-					h.put("a")
-					runtime.Gosched()
-				}
-			}
-		})
+		defer h.keepPutting("a")()
 		for round := range 1000 {
 			w := h.watchKey(t, "a")
 			ch := w.Chan()
@@ -146,7 +133,5 @@ func TestChanStopHammer(t *testing.T) {
 			}
 			receiver.Wait()
 		}
-		close(done)
-		writer.Wait()
 	})
 }

@@ -3,6 +3,8 @@ package fanout
 import (
 	"context"
 	"errors"
+	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -89,6 +91,27 @@ func (h *harness) push(keys ...string) {
 func (h *harness) put(keys ...string) {
 	h.push(keys...)
 	h.ring.Flush()
+}
+
+// keepPutting publishes changes of the keys, again and again, until stop is called.
+func (h *harness) keepPutting(keys ...string) (stop func()) {
+	done := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				h.put(keys...)
+				runtime.Gosched()
+			}
+		}
+	})
+	return func() {
+		close(done)
+		writer.Wait()
+	}
 }
 
 // putBatch publishes an atomic batch of changes of the keys.

@@ -3,7 +3,6 @@ package fanout
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -70,19 +69,8 @@ func TestRestHammer(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("an event does not come"))
 		defer cancel()
 		h := newHarness(t, 16, RegistryOptions{}).run(t)
-		done := make(chan struct{})
-		var writer, wg sync.WaitGroup
-		writer.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-					h.put("a", "a")
-					runtime.Gosched()
-				}
-			}
-		})
+		defer h.keepPutting("a", "a")()
+		var wg sync.WaitGroup
 		for i := range registrars {
 			wg.Go(func() {
 				for range rounds {
@@ -103,7 +91,5 @@ func TestRestHammer(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		close(done)
-		writer.Wait()
 	})
 }
