@@ -102,10 +102,13 @@ type Ring struct {
 	first    uint64   // tail, as the writer knows it
 	holdings []holding
 
-	_ [64]byte // loaded by readers now and then
+	_ [64]byte // stored at every Flush, loaded by who registers
 
-	tail   atomic.Uint64 // positions below it are evicted
 	headRv atomic.Uint64 // revision of the newest published event
+
+	_ [64]byte // loaded by readers at every read, stored once a block
+
+	tail atomic.Uint64 // positions below it are evicted
 
 	_ [64]byte // loaded by readers that spin, stored by the writer
 
