@@ -3,7 +3,9 @@ package fanout
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 )
@@ -92,4 +94,41 @@ func TestRestHammer(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// TestRestSeesTheFirstWatcher: whoever comes just as the dispatcher lies down is
+// not overlooked. One side counts a watcher and looks whether the other rests,
+// which says so and looks at the count.
+func TestRestSeesTheFirstWatcher(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	h := newHarness(t, 4, RegistryOptions{})
+	var round, rested atomic.Int64
+	var dispatcher sync.WaitGroup
+	const rounds = 300_000
+	dispatcher.Go(func() {
+		for n := int64(1); n <= rounds && ctx.Err() == nil; n++ {
+			for round.Load() < n && ctx.Err() == nil {
+				runtime.Gosched()
+			}
+			h.dispatcher.rest(ctx)
+			rested.Store(n)
+		}
+	})
+	for n := int64(1); n <= rounds && ctx.Err() == nil; n++ {
+		round.Store(n)
+		for range n % 64 { // meets the other at a different step each time
+			h.ring.Revision()
+		}
+		h.registry.count.Add(1)
+		h.dispatcher.feed.rouse()
+		for rested.Load() < n && ctx.Err() == nil {
+			runtime.Gosched()
+		}
+		h.registry.count.Add(-1)
+	}
+	if ctx.Err() != nil {
+		t.Errorf("the dispatcher rests beside a watcher, in round %d", round.Load())
+	}
+	dispatcher.Wait()
 }
