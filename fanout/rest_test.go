@@ -105,7 +105,7 @@ func TestRestSeesTheFirstWatcher(t *testing.T) {
 	h := newHarness(t, 4, RegistryOptions{})
 	var round, rested atomic.Int64
 	var dispatcher sync.WaitGroup
-	const rounds = 300_000
+	const rounds = 50_000
 	dispatcher.Go(func() {
 		for n := int64(1); n <= rounds && ctx.Err() == nil; n++ {
 			for round.Load() < n && ctx.Err() == nil {
