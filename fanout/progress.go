@@ -65,6 +65,14 @@ func (p *progress) slice(d *Dispatcher) {
 	p.end, p.active = end, end > 0
 }
 
+// asked reports whether the watcher is to be told. It takes the lock because a
+// consumer may be making the extra part just now.
+func (w *watcher) asked() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.extra != nil && w.extra.wantProgress
+}
+
 // tell leaves word of progress for the consumer.
 func (w *watcher) tell(e *Event, gaps *gapLog) (cancel error) {
 	w.mu.Lock()

@@ -14,8 +14,8 @@ func pass(n int) {
 	synctest.Wait()
 }
 
-// next takes one event and says what it is: a change, or how far the dispatcher
-// was.
+// wantNext takes one event, which must be this: a change, or how far the
+// dispatcher was.
 func wantNext(t *testing.T, w *Watcher, op Op, revision uint64) {
 	t.Helper()
 	e, ok := w.TryNext()

@@ -267,7 +267,7 @@ func (r *Registry) remove(w *watcher) {
 		r.keyed.Add(-1)
 	}
 	r.roster.remove(w)
-	if w.extra != nil && w.extra.wantProgress {
+	if w.asked() {
 		r.progress.remove(w)
 		r.asked.Add(-1)
 	}

@@ -16,8 +16,8 @@ import (
 //
 // Events that were published meanwhile are for nobody, and may be gone from the
 // ring. So whoever registers a watcher moves the dispatcher's cursor to the present
-// before the watcher reads off the revision where it starts, under a lock that the
-// resting dispatcher holds none of. All above that revision lies before the cursor.
+// before the watcher reads off the revision where it starts: all above that
+// revision lies ahead of the cursor.
 //
 // That neither overlooks the other: the dispatcher says that it rests and then
 // counts the watchers, whoever registers counts his and then looks whether it
@@ -27,7 +27,7 @@ type feed struct {
 	after      uint64 // what lies at or below is history, even if it is yet to come
 	dispatcher *Dispatcher
 
-	mu      sync.Mutex // guards resting, and the dispatcher's cursor while it rests
+	mu      sync.Mutex // held by who rouses, and moves the resting dispatcher's cursor
 	resting atomic.Bool
 }
 

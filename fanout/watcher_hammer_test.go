@@ -207,3 +207,17 @@ func TestOvertakenHammer(t *testing.T) {
 		}
 	})
 }
+
+// TestReadyBesideStop: what a consumer needs to wait is made while others end the
+// watcher.
+func TestReadyBesideStop(t *testing.T) {
+	h := newHarness(t, 64, RegistryOptions{}).run(t)
+	for range 2000 {
+		w := h.watchKey(t, "a")
+		var wg sync.WaitGroup
+		wg.Go(func() { <-w.Ready() })
+		wg.Go(w.Stop)
+		wg.Wait()
+	}
+	h.wantLen(t, 0)
+}
