@@ -35,13 +35,17 @@ type feed struct {
 func (d *Dispatcher) rest(ctx context.Context) {
 	f := d.feed
 	f.resting.Store(true)
-	if d.registry.Len() == 0 {
+	for f.resting.Load() && d.registry.Len() == 0 && ctx.Err() == nil {
 		select {
-		case <-d.cursor.wake:
+		case <-d.cursor.wake: // or an old signal
 		case <-ctx.Done():
 		}
 	}
-	f.rouse()
+	// Who came just before may stand below the present, so the cursor stays where
+	// it is: only who rouses may move it.
+	f.mu.Lock()
+	f.resting.Store(false)
+	f.mu.Unlock()
 }
 
 // rouse ends the dispatcher's rest, if it rests.
