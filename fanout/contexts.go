@@ -41,7 +41,7 @@ func (c *contexts) add(ctx context.Context, w *watcher) {
 	}
 	g.watchers[w] = struct{}{}
 	c.of[w] = g
-	w.inContext = true
+	w.flags.put(inContext, true)
 }
 
 // expire ends every watcher of a context that has ended.
@@ -61,7 +61,7 @@ func (c *contexts) expire(g *contextGroup, cause error) {
 
 // remove forgets w, and the context if w was its last watcher.
 func (c *contexts) remove(w *watcher) {
-	if !w.inContext {
+	if !w.flags.have(inContext) {
 		return
 	}
 	c.mu.Lock()

@@ -25,24 +25,48 @@ func (d *Dispatcher) deliver(events []*Event) {
 }
 
 // changes delivers to watchers of keys, of everything, and of other patterns.
+// Those that a consumer waits for come first: see precedence.
 func (d *Dispatcher) changes(events []*Event) {
 	if d.registry.keyed.Load() > 0 {
-		d.keys.each(events, func(of []*Event) {
-			for w := d.registry.keys.get(of[0].Key); w != nil; w = w.next.Load() {
-				d.offer(w, of)
-			}
-		})
+		d.keyed(d.keys.split(events))
 	}
 	for _, w := range d.registry.patterns.everything() {
-		d.offer(w, events)
+		d.serve(w, events)
 	}
 	if d.registry.patterns.any() {
-		d.patterns(events)
+		d.collect(events)
+		d.serveInboxes()
+	}
+	d.giveWay(len(events))
+	d.serveLater()
+	d.inboxes.empty(d.offer)
+	d.keys.forget()
+}
+
+// lookAhead is how many keys are looked up before the first of their watchers is
+// locked: a locked instruction ends what the processor does ahead, and look-ups
+// spend their time on waiting for memory.
+const lookAhead = 32
+
+// keyed serves the watchers of single keys.
+func (d *Dispatcher) keyed(groups []group) {
+	for len(groups) > 0 {
+		ahead := groups[:min(len(groups), lookAhead)]
+		groups = groups[len(ahead):]
+		for i := range ahead {
+			g := &ahead[i]
+			g.watchers = d.registry.keys.find(g.hash, g.events[0].Key)
+		}
+		for i := range ahead {
+			for w := ahead[i].watchers; w != nil; w = w.next.Load() {
+				d.serve(w, ahead[i].events)
+			}
+		}
 	}
 }
 
-// patterns collects for each watcher what its pattern matches and offers it.
-func (d *Dispatcher) patterns(events []*Event) {
+// collect puts into each watcher's inbox what its pattern matches.
+func (d *Dispatcher) collect(events []*Event) {
 	for _, e := range events {
 		if e.Batch == 0 && d.inboxes.events >= maxInboxes {
 			d.inboxes.empty(d.offer)
@@ -53,7 +77,6 @@ func (d *Dispatcher) patterns(events []*Event) {
 		}
 	}
 	clear(d.matches)
-	d.inboxes.empty(d.offer)
 }
 
 func (d *Dispatcher) offer(w *watcher, events []*Event) {

@@ -21,15 +21,16 @@ type Dispatcher struct {
 	delivered atomic.Uint64 // revision through which it has delivered
 
 	// The rest belongs to the goroutine in Run.
-	cursor   *Cursor // while the dispatcher rests, of whoever rouses it
-	keys     grouping
-	gaps     gapLog
-	walk     walk
-	progress progress
-	matches  []*watcher // of one event
-	inboxes  inboxes    // of the watchers of patterns
-	report   lossReport
-	offers   int // made
+	cursor     *Cursor // while the dispatcher rests, of whoever rouses it
+	keys       grouping
+	gaps       gapLog
+	walk       walk
+	progress   progress
+	matches    []*watcher // of one event
+	inboxes    inboxes    // of the watchers of patterns
+	report     lossReport
+	precedence precedence
+	offers     int // made
 }
 
 // maxRead bounds the events of one read of the ring, unless a batch has more.
@@ -49,7 +50,7 @@ func NewDispatcher(ring *Ring, registry *Registry, o DispatcherOptions) (*Dispat
 	if o.After > 0 && ring.fronted.Load() {
 		return nil, fmt.Errorf("%w: DispatcherOptions.After is %d, and the revisions of a Front begin anew with the process; leave it out", ErrBadOption, o.After)
 	}
-	d := &Dispatcher{ring: ring, registry: registry, options: o, cursor: ring.Cursor(o.After)}
+	d := &Dispatcher{ring: ring, registry: registry, options: o, cursor: ring.Cursor(o.After), keys: grouping{hash: registry.keys.hash}}
 	d.feed = &feed{ring: ring, after: o.After, dispatcher: d}
 	if !registry.feed.CompareAndSwap(nil, d.feed) {
 		d.cursor.Close()

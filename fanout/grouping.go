@@ -1,68 +1,67 @@
 package fanout
 
-import "hash/maphash"
-
 // grouping sorts the events of one read of the ring by key, in the order in which
 // the keys come first, so that the watchers of a key are looked up, locked and
 // woken once for all of them. Only the dispatcher's goroutine uses it.
 //
-// It is a hash table with open addressing over the indexes of the events, which
-// are chained by key. A slot says of which read it is, so that it is not cleared
-// in between.
+// It is a hash table with open addressing over the groups. A slot says of which
+// read it is, so that it is not cleared in between.
 type grouping struct {
-	seed  maphash.Seed
-	read  uint32      // number of the current one
-	slots []groupSlot // a power of two, twice as many as events or more
-	links []groupLink // of the events
-	of    []*Event    // one key
+	hash   func(key string) uintptr // the index's
+	read   uint32                   // number of the current one
+	slots  []groupSlot              // a power of two, twice as many as events or more
+	groups []group
+	links  []int32  // of each event, the next one of its key; -1 for none
+	sorted []*Event // those of keys with several
+}
+
+// group is the events of one key in a read.
+type group struct {
+	events   []*Event
+	hash     uintptr
+	watchers *watcher // the first of the key, once looked up
+
+	first, last int32 // of the events
 }
 
 type groupSlot struct {
 	read  uint32
-	first int32 // event of the key
-	last  int32
+	group int32
 }
 
-type groupLink struct {
-	next  int32 // event of the same key; -1 for none
-	first bool  // of its key
-}
-
-// few events are not worth a table: then only neighbours of one key are found.
-const fewEvents = 16
-
-// each calls f with the events of each key. f must not keep them.
-func (g *grouping) each(events []*Event, f func(of []*Event)) {
-	if len(events) <= fewEvents {
-		for i := 0; i < len(events); {
-			end := i + 1
-			for end < len(events) && events[end].Key == events[i].Key {
-				end++
-			}
-			f(events[i:end])
-			i = end
-		}
-		return
+// split returns a group for each key of events. They are valid until forget is
+// called, which must be done before the next split.
+func (g *grouping) split(events []*Event) []group {
+	if len(events) == 1 {
+		g.groups = append(g.groups, group{events: events, hash: g.hash(events[0].Key)})
+		return g.groups
 	}
 	g.prepare(len(events))
 	g.chain(events)
-	for i, l := range g.links {
-		switch {
-		case !l.first:
-		case l.next < 0:
-			f(events[i : i+1])
-		default:
-			g.of = g.of[:0]
-			for j := int32(i); j >= 0; j = g.links[j].next {
-				g.of = append(g.of, events[j])
-			}
-			f(g.of)
+	for i := range g.groups {
+		of := &g.groups[i]
+		if of.first == of.last {
+			of.events = events[of.first : of.first+1]
+			continue
 		}
+		start := len(g.sorted)
+		for j := of.first; j >= 0; j = g.links[j] {
+			g.sorted = append(g.sorted, events[j])
+		}
+		of.events = g.sorted[start:]
 	}
+	return g.groups
+}
+
+// forget lets go of the events that were split.
+func (g *grouping) forget() {
 	if len(g.slots) > 4*maxRead {
-		*g = grouping{} // a batch had made it grow
+		*g = grouping{hash: g.hash} // a batch had made it grow
+		return
 	}
-	clear(g.of)
+	clear(g.groups)
+	clear(g.sorted)
+	g.groups, g.sorted = g.groups[:0], g.sorted[:0]
 }
 
 // prepare makes room for n events.
@@ -72,28 +71,33 @@ func (g *grouping) prepare(n int) {
 		size *= 2
 	}
 	if g.read++; size > len(g.slots) || g.read == 0 {
-		g.seed = maphash.MakeSeed()
 		g.slots, g.read = make([]groupSlot, size), 1
-		g.links = make([]groupLink, size/2)
+		g.links = make([]int32, size/2)
+		g.sorted = make([]*Event, 0, size/2)
 	}
-	g.links = g.links[:n]
 }
 
-// chain links the events of each key.
+// chain finds the groups and links the events of each.
 func (g *grouping) chain(events []*Event) {
-	mask := uint64(len(g.slots) - 1)
+	mask := uintptr(len(g.slots) - 1)
 	for i, e := range events {
-		at := maphash.String(g.seed, e.Key) & mask
-		for g.slots[at].read == g.read && events[g.slots[at].first].Key != e.Key {
+		h := g.hash(e.Key)
+		at := h >> 1 & mask
+		for g.slots[at].read == g.read && !g.groups[g.slots[at].group].is(h, events, e.Key) {
 			at = (at + 1) & mask
 		}
-		s := &g.slots[at]
-		g.links[i] = groupLink{next: -1, first: s.read != g.read}
-		if g.links[i].first {
-			*s = groupSlot{read: g.read, first: int32(i)}
+		g.links[i] = -1
+		if s := &g.slots[at]; s.read != g.read {
+			*s = groupSlot{read: g.read, group: int32(len(g.groups))}
+			g.groups = append(g.groups, group{hash: h, first: int32(i), last: int32(i)})
 		} else {
-			g.links[s.last].next = int32(i)
+			of := &g.groups[s.group]
+			g.links[of.last] = int32(i)
+			of.last = int32(i)
 		}
-		s.last = int32(i)
 	}
+}
+
+func (of *group) is(hash uintptr, events []*Event, key string) bool {
+	return of.hash == hash && events[of.first].Key == key
 }

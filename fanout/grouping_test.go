@@ -9,11 +9,10 @@ import (
 )
 
 // TestGroupingModel: over many reads, of any size, each event is given once, with
-// all others of its key and in order, the keys as they come first; a read so
-// small that only neighbours are found apart.
+// all others of its key and in order, the keys as they come first.
 func TestGroupingModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var g grouping
+		g := newGrouping()
 		revision := uint64(0)
 		for range rapid.IntRange(1, 6).Draw(t, "reads") {
 			n := rapid.OneOf(rapid.IntRange(1, 40), rapid.IntRange(100, 3*maxRead)).Draw(t, "events")
@@ -26,12 +25,8 @@ func TestGroupingModel(t *testing.T) {
 			}
 			var want [][]*Event
 			place := make(map[string]int)
-			for i, e := range events {
+			for _, e := range events {
 				p, ok := place[e.Key]
-				if n <= fewEvents {
-					ok = i > 0 && events[i-1].Key == e.Key
-					p = len(want) - 1
-				}
 				if !ok {
 					p = len(want)
 					place[e.Key] = p
@@ -39,11 +34,16 @@ func TestGroupingModel(t *testing.T) {
 				}
 				want[p] = append(want[p], e)
 			}
-			var got [][]*Event
-			g.each(events, func(of []*Event) { got = append(got, slices.Clone(of)) })
-			if !slices.EqualFunc(got, want, func(a, b []*Event) bool { return slices.Equal(a, b) }) {
+			got := g.split(events)
+			if !slices.EqualFunc(got, want, func(a group, b []*Event) bool { return slices.Equal(a.events, b) }) {
 				t.Fatalf("%d events of %d keys came in %d groups, want %d", n, keys, len(got), len(want))
 			}
+			for _, of := range got {
+				if of.hash != g.hash(of.events[0].Key) {
+					t.Fatalf("key %q has another's hash", of.events[0].Key)
+				}
+			}
+			g.forget()
 			if len(g.slots) > 4*maxRead {
 				t.Fatalf("%d slots are kept", len(g.slots))
 			}
@@ -51,30 +51,39 @@ func TestGroupingModel(t *testing.T) {
 	})
 }
 
+// newGrouping uses a hash under which many keys meet.
+func newGrouping() grouping {
+	return grouping{hash: func(key string) uintptr { return uintptr(len(key))<<3 | uintptr(key[0])<<1 | 1 }}
+}
+
 // TestGroupingForgets: what was grouped is not held on to.
 func TestGroupingForgets(t *testing.T) {
-	var g grouping
+	g := newGrouping()
 	var events []*Event
 	for i := range 100 {
 		events = append(events, change("k", uint64(i+1)))
 	}
-	g.each(events, func([]*Event) {})
-	for _, e := range g.of[:cap(g.of)] {
+	g.split(events)
+	g.forget()
+	for _, e := range g.sorted[:cap(g.sorted)] {
 		if e != nil {
 			t.Fatal("an event is still referred to")
+		}
+	}
+	for _, of := range g.groups[:cap(g.groups)] {
+		if of.events != nil || of.watchers != nil {
+			t.Fatal("a group is still referred to")
 		}
 	}
 }
 
 func TestGroupingAllocatesNothing(t *testing.T) {
-	var g grouping
+	g := newGrouping()
 	var events []*Event
 	for i := range 1000 {
 		events = append(events, change(fmt.Sprint(i%300), uint64(i+1)))
 	}
-	n := 0
-	count := func(of []*Event) { n += len(of) }
-	if allocs := testing.AllocsPerRun(50, func() { g.each(events, count) }); allocs != 0 {
+	if allocs := testing.AllocsPerRun(50, func() { g.split(events); g.forget() }); allocs != 0 {
 		t.Errorf("grouping %d events allocates %v times", len(events), allocs)
 	}
 }

@@ -24,8 +24,19 @@ func (x *inboxes) add(w *watcher, e *Event) {
 
 // empty offers each watcher what was collected for it.
 func (x *inboxes) empty(offer func(*watcher, []*Event)) {
+	x.emptyIf(func(*watcher) bool { return true }, offer)
+}
+
+// emptyIf does that for some of them.
+func (x *inboxes) emptyIf(some func(*watcher) bool, offer func(*watcher, []*Event)) {
+	kept := x.watchers[:0]
 	for _, w := range x.watchers {
+		if !some(w) {
+			kept = append(kept, w)
+			continue
+		}
 		in := &w.extra.inbox
+		x.events -= len(*in)
 		offer(w, *in)
 		if cap(*in) > keepInbox {
 			*in = nil
@@ -34,6 +45,6 @@ func (x *inboxes) empty(offer func(*watcher, []*Event)) {
 		clear(*in)
 		*in = (*in)[:0]
 	}
-	clear(x.watchers)
-	x.watchers, x.events = x.watchers[:0], 0
+	clear(x.watchers[len(kept):])
+	x.watchers = kept
 }

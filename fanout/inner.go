@@ -17,14 +17,11 @@ type watcher struct {
 	next atomic.Pointer[watcher]
 	prev *watcher
 
-	slot       int32 // index in the roster, guarded by the roster's lock
-	pattern    bool
-	registered bool // whoever ends it takes it out of the registry; guarded by mu
-	ended      bool // guarded by mu, like the rest
-	inContext  bool // the end of a context ends it
+	slot  int32 // index in the roster, guarded by the roster's lock
+	flags flags
 
-	mu        sync.Mutex
-	extra     *extra // nil in most; once set it stays
+	mu        sync.Mutex // guards the rest
+	extra     *extra     // nil in most; once set it stays
 	buf       buffer
 	epoch     uint64 // newest gap of the dispatcher that it knows
 	above     uint64 // the dispatcher's events up to it are not for the watcher
@@ -66,7 +63,7 @@ func (w *watcher) more() *extra {
 // why returns the error the watcher ended with; nil if it is live.
 func (w *watcher) why() error {
 	switch {
-	case !w.ended:
+	case !w.flags.have(ended):
 		return nil
 	case w.extra != nil && w.extra.err != nil:
 		return w.extra.err
@@ -111,6 +108,7 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 		} else if w.extra != nil {
 			w.extra.armed = true
 		}
+		w.heed()
 		w.mu.Unlock()
 		return nil, wake, nil
 	}
@@ -168,15 +166,28 @@ func (w *watcher) waitable() chan struct{} {
 
 // waker returns the channel to signal on, once mu is released: nil if there is
 // nothing to take, or nobody who waits for it.
-func (w *watcher) waker() chan struct{} {
+func (w *watcher) waker() (wake chan struct{}) {
 	x := w.extra
-	if x == nil || x.waiting == 0 && !x.armed ||
-		!w.buf.ready() && !w.ended && x.catchUp == nil && x.progress == nil {
+	if x == nil {
 		return nil
 	}
-	x.armed = false
-	return x.wake
+	if x.awaited() && (w.buf.ready() || w.flags.have(ended) || x.catchUp != nil || x.progress != nil) {
+		wake = x.wake
+		x.armed = false
+	}
+	w.heed()
+	return wake
 }
+
+// heed keeps the flag in step with what it stands for, with mu held.
+func (w *watcher) heed() {
+	if x := w.extra; x != nil {
+		w.flags.put(awaited, x.awaited())
+	}
+}
+
+// awaited reports whether a consumer waits for something to take.
+func (x *extra) awaited() bool { return x.waiting > 0 || x.armed }
 
 // losses are what an offer cost the watcher.
 type losses struct {
@@ -191,7 +202,7 @@ func (w *watcher) offer(events []*Event, gaps *gapLog) (l losses) {
 	for len(events) > 0 && events[0].Revision <= w.above {
 		events = events[1:]
 	}
-	if w.ended || len(events) == 0 {
+	if w.flags.have(ended) || len(events) == 0 {
 		w.mu.Unlock()
 		return losses{}
 	}
@@ -236,7 +247,7 @@ func (w *watcher) offer(events []*Event, gaps *gapLog) (l losses) {
 // returns why the watcher must end, if its policy is to.
 func (w *watcher) flag(gaps *gapLog) (cancel error) {
 	w.mu.Lock()
-	if !w.ended {
+	if !w.flags.have(ended) {
 		cancel = w.hearOf(gaps)
 	}
 	wake := w.waker()
@@ -278,14 +289,14 @@ func (w *watcher) end(err error, drain bool) {
 		w.buf.clear()
 		behind = w.discard()
 	}
-	first := !w.ended
+	first := !w.flags.have(ended)
 	if first {
-		w.ended = true
+		w.flags.put(ended, true)
 		if err != ErrClosed {
 			w.more().err = err
 		}
 	}
-	wake, registered := w.waker(), w.registered && first
+	wake, registered := w.waker(), w.flags.have(registered) && first
 	w.mu.Unlock()
 	if registered {
 		w.registry.remove(w)

@@ -141,14 +141,17 @@ func tableHash(h uint64) uintptr {
 
 // shard picks by the low bits, beside the one that is always set: tables pick
 // buckets by the top ones.
-func (x *keyIndex[V]) shard(key string) *keyShard[V] {
-	return &x.shards[x.hash(key)>>1&(keyShards-1)]
+func (x *keyIndex[V]) shard(hash uintptr) *keyShard[V] {
+	return &x.shards[hash>>1&(keyShards-1)]
 }
 
 // get returns the value of key, nil if it has none. Any goroutine may call it;
 // it never blocks and does not allocate.
-func (x *keyIndex[V]) get(key string) *V {
-	table := x.shard(key).table.Load()
+func (x *keyIndex[V]) get(key string) *V { return x.find(x.hash(key), key) }
+
+// find is get for who has the key's hash already.
+func (x *keyIndex[V]) find(hash uintptr, key string) *V {
+	table := x.shard(hash).table.Load()
 	if table == nil {
 		return nil
 	}
@@ -166,7 +169,7 @@ func (x *keyIndex[V]) get(key string) *V {
 // f may change what old points to and return old; the index then does nothing,
 // and readers may be there already. If f panics nothing is changed.
 func (x *keyIndex[V]) update(key string, f func(old *V) *V) {
-	s := x.shard(key)
+	s := x.shard(x.hash(key))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var old *V

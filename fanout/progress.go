@@ -76,7 +76,7 @@ func (w *watcher) asked() bool {
 // tell leaves word of progress for the consumer.
 func (w *watcher) tell(e *Event, gaps *gapLog) (cancel error) {
 	w.mu.Lock()
-	if !w.ended && e.Revision >= w.above {
+	if !w.flags.have(ended) && e.Revision >= w.above {
 		if cancel = w.hearOf(gaps); cancel == nil {
 			w.extra.progress = e
 		}

@@ -74,10 +74,12 @@ func (r *Registry) Watch(ctx context.Context, pattern string, opts ...WatchOptio
 	if err := CheckPattern(pattern); err != nil {
 		return nil, err
 	}
-	w := &watcher{registry: r, filter: strings.Clone(pattern), pattern: true}
+	w := &watcher{registry: r}
 	if literal(pattern) {
 		w.filter, _ = ParseSubjectForm(pattern) // as CheckPattern did
-		w.pattern = false
+	} else {
+		w.filter = strings.Clone(pattern)
+		w.flags.put(isPattern, true)
 	}
 	return r.register(ctx, w, opts)
 }
@@ -103,7 +105,7 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 	}
 	w.buf = buffer{limit: uint32(o.buffer), policy: o.policy, ops: o.ops}
 	w.above = math.MaxUint64 // nothing is delivered before it is known where it begins
-	if w.pattern || o.policy == Conflate || o.initial || o.resume || o.progress {
+	if w.flags.have(isPattern) || o.policy == Conflate || o.initial || o.resume || o.progress {
 		w.more().wantProgress = o.progress
 	}
 	begun := false
@@ -167,10 +169,10 @@ func (r *Registry) admit() bool {
 func (w *watcher) begin(r *Registry) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.ended {
+	if w.flags.have(ended) {
 		return w.why()
 	}
-	w.registered = true
+	w.flags.put(registered, true)
 	if w.behind() != nil {
 		return nil
 	}
@@ -218,7 +220,7 @@ func (w *watcher) prepare(r *Registry, o *watchOptions) error {
 }
 
 func (w *watcher) asFilter() Filter {
-	if w.pattern {
+	if w.flags.have(isPattern) {
 		return newPatternFilter(w.filter)
 	}
 	return Filter{text: w.filter}
@@ -230,7 +232,7 @@ func (r *Registry) insert(w *watcher) {
 		r.progress.add(w)
 		r.asked.Add(1)
 	}
-	if w.pattern {
+	if w.flags.have(isPattern) {
 		r.patterns.add(w)
 		return
 	}
@@ -247,7 +249,7 @@ func (r *Registry) insert(w *watcher) {
 // remove takes out a watcher that was inserted; its owner sees to it that it
 // happens once.
 func (r *Registry) remove(w *watcher) {
-	if w.pattern {
+	if w.flags.have(isPattern) {
 		r.patterns.remove(w)
 	} else {
 		r.keys.update(w.filter, func(first *watcher) *watcher {

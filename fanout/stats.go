@@ -68,7 +68,7 @@ func (w *watcher) superseded() uint64 {
 
 func (w *watcher) stats() WatcherStats {
 	s := WatcherStats{
-		Filter: w.filter, Pattern: w.pattern, Policy: w.buf.policy.String(), Buffer: int(w.buf.limit),
+		Filter: w.filter, Pattern: w.flags.have(isPattern), Policy: w.buf.policy.String(), Buffer: int(w.buf.limit),
 		Matched: w.matched, Delivered: w.delivered, Conflated: w.superseded(), Dropped: w.dropped,
 		Pending: uint64(w.buf.pending()),
 	}
@@ -96,7 +96,7 @@ func (r *Registry) Stats() Stats {
 	}
 	for _, w := range r.roster.all() {
 		w.mu.Lock()
-		if !w.ended {
+		if !w.flags.have(ended) {
 			s.Matched += w.matched
 			s.Delivered += w.delivered
 			s.Conflated += w.superseded()
@@ -119,7 +119,7 @@ func (r *Registry) Slowest(n int) []WatcherStats {
 	slowest := make([]WatcherStats, 0, len(all))
 	for _, w := range all {
 		w.mu.Lock()
-		if !w.ended {
+		if !w.flags.have(ended) {
 			slowest = append(slowest, w.stats())
 		}
 		w.mu.Unlock()
