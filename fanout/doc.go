@@ -22,7 +22,8 @@
 //   - Batches are whole. The events of one revision are received together or
 //     lost together, up to the size of a watcher's buffer.
 //   - Watchers do not affect each other. A slow, stuck or abandoned one costs
-//     its own buffer and nothing else.
+//     its own buffer and nothing else; watchers that a consumer waits for come
+//     first.
 //   - A start is exact. A watcher receives the events above [Watcher.Start] and
 //     none below; what is published after Watch returned lies above. Who begins
 //     with a revision ([FromRevision]) or with the present state ([WithInitial])
