@@ -63,8 +63,8 @@ func routes(n *Node) http.Handler {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "Watchcast node "+n.config.ID+"\n\n"+
 			"/v1/status  what this node knows, JSON\n"+
-			"/healthz    200 while the node runs\n"+
-			"/readyz     200 while it can serve\n"+
+			"/healthz    200 while the process answers\n"+
+			"/readyz     200 while it knows a leader and is up to date, else 503 and why\n"+
 			"/metrics    Prometheus\n")
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -72,19 +72,6 @@ func routes(n *Node) http.Handler {
 	mux.HandleFunc("GET /v1/status", n.serveStatus)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
-}
-
-func (n *Node) serveReady(w http.ResponseWriter, _ *http.Request) {
-	leader := n.Leader()
-	e, _ := n.currentEpoch()
-	switch {
-	case leader == "":
-		http.Error(w, "no leader; are a majority of the nodes up and connected?", http.StatusServiceUnavailable)
-	case leader == n.config.ID && e == nil:
-		http.Error(w, "elected, and about to lead", http.StatusServiceUnavailable)
-	default:
-		fmt.Fprintln(w, "ok")
-	}
 }
 
 // Status is what a node knows of itself: the body of /v1/status.

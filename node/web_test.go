@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
@@ -211,6 +212,60 @@ func TestNotReady(t *testing.T) {
 	}
 	if resp, _ := fetch(t, "GET", n.HTTPURL()+"/metrics"); resp.StatusCode != 200 {
 		t.Errorf("/metrics: %s; want 200", resp.Status)
+	}
+}
+
+// TestReadyWhenUpToDate: a node that knows its leader, and also that it has not
+// applied everything yet, is not ready, and says how far it is.
+func TestReadyWhenUpToDate(t *testing.T) {
+	t.Parallel()
+	n := lead(t, serving(t))
+	revision := put(t, n, "k", "v")
+	eventually(t, "the change is announced", func() bool {
+		known, _ := n.announced.get()
+		return known.Revision == revision
+	})
+	if resp, body := fetch(t, "GET", n.HTTPURL()+"/readyz"); resp.StatusCode != 200 {
+		t.Fatalf("/readyz: %s %q; want 200", resp.Status, body)
+	}
+	known, _ := n.announced.get()
+	known.Revision += 1000 // as a beacon would say of changes that are still to come
+	n.announced.note(known)
+	want := fmt.Sprintf("catching up with %s: revision %d of %d", n.ID(), revision, known.Revision)
+	if resp, body := fetch(t, "GET", n.HTTPURL()+"/readyz"); resp.StatusCode != 503 || !strings.Contains(body, want) {
+		t.Errorf("/readyz: %s %q; want 503 with %q", resp.Status, body, want)
+	}
+	if resp, _ := fetch(t, "GET", n.HTTPURL()+"/healthz"); resp.StatusCode != 200 {
+		t.Errorf("/healthz: %s; want 200", resp.Status)
+	}
+	known.Revision = revision // of an older state: replaced only by forgetting
+	n.announced.forget()
+	n.announced.note(known)
+	if resp, body := fetch(t, "GET", n.HTTPURL()+"/readyz"); resp.StatusCode != 200 {
+		t.Errorf("/readyz: %s %q; want 200", resp.Status, body)
+	}
+}
+
+// TestReadyNeedsTheBroker: a node whose external broker is gone can serve
+// nobody.
+func TestReadyNeedsTheBroker(t *testing.T) {
+	t.Parallel()
+	broker, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker.Start()
+	t.Cleanup(func() { broker.Shutdown(); broker.WaitForShutdown() })
+	config := serving(t)
+	config.NATS, config.NATSURL = "", broker.ClientURL()
+	n := lead(t, config)
+	if resp, body := fetch(t, "GET", n.HTTPURL()+"/readyz"); resp.StatusCode != 200 {
+		t.Fatalf("/readyz: %s %q; want 200", resp.Status, body)
+	}
+	broker.Shutdown()
+	eventually(t, "the node notices", func() bool { return !n.serviceConn.IsConnected() })
+	if resp, body := fetch(t, "GET", n.HTTPURL()+"/readyz"); resp.StatusCode != 503 || !strings.Contains(body, "no connection to the broker at "+broker.ClientURL()) {
+		t.Errorf("/readyz: %s %q; want 503", resp.Status, body)
 	}
 }
 

@@ -1,0 +1,59 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// readyWait is how long /readyz looks before it answers that the node is not
+// ready. A leader's beacon reaches a follower's broker some milliseconds before
+// Raft lets the follower apply what it speaks of, and an election takes about
+// half a second: neither should take a node out of service that is fine.
+const readyWait = time.Second
+
+// unready says in one line why the node cannot serve; empty if it can: it is
+// connected to its broker, knows a leader, and has applied everything that was
+// announced as far as it knows. On start it knows that from its own record,
+// then from the leader's beacon of every second; so a node that comes back
+// after a long time is not ready before it has caught up.
+func (n *Node) unready() string {
+	leader := n.Leader()
+	e, _ := n.currentEpoch()
+	cluster, founded := n.machine.Cluster()
+	known, _ := n.announced.get()
+	applied := n.machine.Revision()
+	switch {
+	case n.closing.Load():
+		return "it is stopping"
+	case leader == "":
+		return "no leader; are a majority of the nodes up and connected?"
+	case leader == n.config.ID && e == nil:
+		return "elected, and about to lead"
+	case !founded:
+		return fmt.Sprintf("nothing applied yet of what %s leads", leader)
+	case known.Cluster == cluster.ID && known.Revision > applied:
+		return fmt.Sprintf("catching up with %s: revision %d of %d", leader, applied, known.Revision)
+	case !n.serviceConn.IsConnected():
+		return "no connection to the broker at " + n.NATSURL() + "; is it running there?"
+	}
+	return ""
+}
+
+// serveReady answers 200 if the node can serve, or becomes able to within
+// [readyWait], else 503 with the reason.
+func (n *Node) serveReady(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyWait)
+	defer cancel()
+	reason := n.unready()
+	for reason != "" && ctx.Err() == nil && !n.closing.Load() {
+		pause(ctx, leaderPoll)
+		reason = n.unready()
+	}
+	if reason != "" {
+		http.Error(w, reason, http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
