@@ -10,8 +10,8 @@ import (
 	"github.com/watchcast/watchcast/node"
 )
 
-// demo writes a few keys every second as long as this node leads.
-func demo(ctx context.Context, n *node.Node, log *slog.Logger) {
+// demo hands a few keys to put every second until ctx ends.
+func demo(ctx context.Context, put func(ctx context.Context, key, value string)) {
 	colors := []string{"red", "orange", "yellow", "green", "blue", "violet"}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -20,16 +20,19 @@ func demo(ctx context.Context, n *node.Node, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			for _, change := range [][2]string{
-				{"demo.time", now.UTC().Format(time.RFC3339)},
-				{"demo.count", strconv.Itoa(i)},
-				{"demo.color", colors[i%len(colors)]},
-			} {
-				_, err := n.Put(ctx, change[0], []byte(change[1]))
-				if err != nil && ctx.Err() == nil && !errors.Is(err, node.ErrNotLeader) {
-					log.Warn("demo write failed", "key", change[0], "error", err)
-				}
-			}
+			put(ctx, "demo.time", now.UTC().Format(time.RFC3339))
+			put(ctx, "demo.count", strconv.Itoa(i))
+			put(ctx, "demo.color", colors[i%len(colors)])
+		}
+	}
+}
+
+// embedded writes to a node of this process while it leads.
+func embedded(n *node.Node, log *slog.Logger) func(ctx context.Context, key, value string) {
+	return func(ctx context.Context, key, value string) {
+		_, err := n.Put(ctx, key, []byte(value))
+		if err != nil && ctx.Err() == nil && !errors.Is(err, node.ErrNotLeader) {
+			log.Warn("demo write failed", "key", key, "error", err)
 		}
 	}
 }

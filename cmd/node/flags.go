@@ -28,6 +28,9 @@ Without flags: a single node, data in ./watchcast-data, NATS on 127.0.0.1:4222, 
     nats req kv.put.mykey hello     change it
     nats req kv.get.mykey ''        read it
 
+    node health                     ask the node that runs here whether it is ready
+    node demo                       write a few changing keys to a running cluster
+
 Every flag can also be given in the environment (--nats-url as WATCHCAST_NATS_URL) or, by its name, in the file of --config; a flag on the command line wins, then the environment.
 
 Exit codes: 0 stopped in order, 1 could not start or stop, 2 wrong flags.`
@@ -64,33 +67,15 @@ type flags struct {
 	LogLevel string `enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"What to log on standard error: ${enum} (${default})."`
 }
 
-// parse reads flags, environment and configuration file. With done there is
-// nothing to run: help was asked for, or something was wrong and has been said.
-func parse(args []string, stdout, stderr io.Writer) (f *flags, code int, done bool) {
+// parseNode reads what the node is to do from args, environment and
+// configuration file; see parse.
+func parseNode(args []string, stdout, stderr io.Writer) (f *flags, code int, done bool) {
 	f = &flags{}
-	exited := false
-	parser, err := kong.New(f,
-		kong.Name("node"),
-		kong.Description(description),
-		kong.DefaultEnvars("WATCHCAST"),
+	code, done = parse(f, "node", description, args, stdout, stderr,
 		kong.Configuration(loadConfig),
 		kong.Vars{"version": "watchcast " + version()},
-		kong.Writers(stdout, stderr),
-		kong.Exit(func(c int) { code, exited = c, true }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }),
 	)
-	if err == nil {
-		_, err = parser.Parse(args)
-	}
-	if exited {
-		return nil, code, true
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "node: %s; see node --help\n", oneLine(err))
-		return nil, exitUsage, true
-	}
-	return f, exitOK, false
+	return f, code, done
 }
 
 // configFile is a YAML file whose values count only where the environment has
@@ -177,9 +162,4 @@ func version() string {
 		return info.Main.Version[1:]
 	}
 	return "0.0.0"
-}
-
-// oneLine puts an error that has several lines on one.
-func oneLine(err error) string {
-	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; ")
 }

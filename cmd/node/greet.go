@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"strings"
 
 	"github.com/watchcast/watchcast/node"
@@ -18,16 +20,16 @@ func greet(w io.Writer, f *flags, n *node.Node) {
 		where = "data in " + f.Data
 	}
 	fmt.Fprintf(w, "Watchcast %s is ready, %s\n\n", n.ID(), where)
-	fmt.Fprintf(w, "  NATS    %s\n", n.NATSURL())
+	fmt.Fprintf(w, "  NATS    %s\n", reachable(n.NATSURL()))
 	if n.HTTPURL() != "" {
-		fmt.Fprintf(w, "  HTTP    %s\n", n.HTTPURL())
+		fmt.Fprintf(w, "  HTTP    %s\n", reachable(n.HTTPURL()))
 	}
 	if n.Leader() != n.ID() {
 		fmt.Fprintf(w, "  leader  %s\n", n.Leader())
 	}
 	server := ""
-	if url := n.NATSURL(); !strings.HasSuffix(url, "//"+node.DefaultNATS) {
-		server = " -s " + url
+	if at := reachable(n.NATSURL()); !strings.HasSuffix(at, "//"+node.DefaultNATS) {
+		server = " -s " + at
 	}
 	fmt.Fprintf(w, `
 Watch a key, and change it from another terminal:
@@ -37,4 +39,19 @@ Watch a key, and change it from another terminal:
 
 Ctrl-C stops the node.
 `, server)
+}
+
+// reachable gives a URL to type on this machine for one that names the address
+// listened on; it leaves a list of URLs, and one it does not understand, alone.
+func reachable(listen string) string {
+	u, err := url.Parse(listen)
+	if err != nil {
+		return listen
+	}
+	host, port, err := net.SplitHostPort(u.Host)
+	if err != nil {
+		return listen
+	}
+	u.Host = net.JoinHostPort(nearby(host), port)
+	return u.String()
 }

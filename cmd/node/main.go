@@ -31,15 +31,25 @@ func main() {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	flags, code, done := parse(args, stdout, stderr)
-	if done {
-		return code
-	}
 	// The first signal stops the node, a second one the process.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
+	// By hand, because a command in the parser would take the node's flags out
+	// of node --help.
+	if len(args) > 0 {
+		switch args[0] {
+		case "health":
+			return health(ctx, args[1:], stdout, stderr)
+		case "demo":
+			return demoCommand(ctx, args[1:], stdout, stderr)
+		}
+	}
+	flags, code, done := parseNode(args, stdout, stderr)
+	if done {
+		return code
+	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: flags.level()}))
 	if err := serve(ctx, flags, log, stdout); err != nil {
 		fmt.Fprintln(stderr, "node:", strings.TrimPrefix(oneLine(err), "node: "))
@@ -65,7 +75,7 @@ func serve(ctx context.Context, f *flags, log *slog.Logger, stdout io.Writer) (e
 	}
 	greet(stdout, f, n)
 	if f.Demo {
-		demo(ctx, n, log)
+		demo(ctx, embedded(n, log))
 	} else {
 		<-ctx.Done()
 	}

@@ -17,7 +17,7 @@ func TestHelpAndVersion(t *testing.T) {
 	if code := help.exit(); code != exitOK {
 		t.Fatalf("--help: exit code %d", code)
 	}
-	for _, want := range []string{"nats sub watch.mykey", "--nats-url", "Exit codes", "127.0.0.1:4222"} {
+	for _, want := range []string{"nats sub watch.mykey", "--nats-url", "Exit codes", "127.0.0.1:4222", "node health", "node demo"} {
 		if !strings.Contains(help.stdout.String(), want) {
 			t.Errorf("--help does not mention %q", want)
 		}
@@ -164,23 +164,6 @@ func TestStop(t *testing.T) {
 		got, err := conn.Request("kv.get."+s.String(), nil, limit)
 		if err != nil || string(got.Data) != "kept" {
 			t.Fatalf("%v: %v, %q", s, err, got.Data)
-		}
-	}
-}
-
-// TestDemo: the demo's keys change.
-func TestDemo(t *testing.T) {
-	p := startProcess(t, nil, "--dev", "--demo", "--nats", "127.0.0.1:0", "--http", "off")
-	w := newWitness(t, connect(t, p.url()))
-	counts := make(map[string]bool)
-	for ctx := bounded(t); len(counts) < 2; {
-		select {
-		case m := <-w.messages:
-			if m.Subject == "watch.demo.count" {
-				counts[string(m.Data)] = true
-			}
-		case <-ctx.Done():
-			t.Fatalf("demo.count had only the values %v", counts)
 		}
 	}
 }

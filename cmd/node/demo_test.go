@@ -1,0 +1,89 @@
+package main
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// nextCount returns the next value of demo.count that w receives.
+func nextCount(t *testing.T, w *witness) int {
+	t.Helper()
+	for ctx := bounded(t); ; {
+		select {
+		case m := <-w.messages:
+			if m.Subject != "watch.demo.count" {
+				continue
+			}
+			count, err := strconv.Atoi(string(m.Data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return count
+		case <-ctx.Done():
+			t.Fatal("demo.count does not change")
+		}
+	}
+}
+
+// TestDemo: the demo's keys change.
+func TestDemo(t *testing.T) {
+	p := startProcess(t, nil, "--dev", "--demo", "--nats", "127.0.0.1:0", "--http", "off")
+	w := newWitness(t, connect(t, p.url()))
+	counts := make(map[string]bool)
+	for ctx := bounded(t); len(counts) < 2; {
+		select {
+		case m := <-w.messages:
+			if m.Subject == "watch.demo.count" {
+				counts[string(m.Data)] = true
+			}
+		case <-ctx.Done():
+			t.Fatalf("demo.count had only the values %v", counts)
+		}
+	}
+}
+
+// TestDemoCommand: a writer of its own goes on where it was when the node
+// comes back, says what happened in between, and ends in order.
+func TestDemoCommand(t *testing.T) {
+	dir, addr := t.TempDir(), freeAddress(t)
+	args := []string{"--data", dir, "--nats", addr, "--http", "off"}
+	first := startProcess(t, nil, args...)
+	first.ready()
+	w := newWitness(t, connect(t, "nats://"+addr))
+	writer := startProcess(t, nil, "demo", "--server", "nats://"+addr)
+	writer.wait(`Writing demo\.time, demo\.count and demo\.color every second to nats://` + regexp.QuoteMeta(addr))
+	last := nextCount(t, w)
+	first.kill()
+
+	second := startProcess(t, nil, args...)
+	second.ready()
+	w = newWitness(t, connectSoon(t, "nats://"+addr))
+	next := nextCount(t, w)
+	for next <= last { // published before the crash perhaps, and so once more
+		next = nextCount(t, w)
+	}
+	if following := nextCount(t, w); following != next && following != next+1 {
+		t.Errorf("demo.count goes from %d to %d", next, following)
+	}
+	writer.signal(syscall.SIGTERM)
+	if code := writer.exit(); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if said := writer.stderr.String(); !strings.Contains(said, "node demo: disconnected") || !strings.Contains(said, "node demo: connected again, to nats://"+addr) {
+		t.Errorf("said %q", said)
+	}
+}
+
+// TestDemoCommandWithoutNode ends with one line that says what to do.
+func TestDemoCommandWithoutNode(t *testing.T) {
+	p := startProcess(t, nil, "demo", "-s", "nats://user:secret@"+freeAddress(t))
+	if code := p.exit(); code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	if said := p.stderr.String(); !regexp.MustCompile(`^node demo: cannot connect to nats://127\.0\.0\.1:\d+: .*; is a node running there\?\n$`).MatchString(said) {
+		t.Errorf("said %q", said)
+	}
+}

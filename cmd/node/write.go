@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/watchcast/watchcast/nats"
+)
+
+const demoDescription = `Writes a few changing keys, demo.*, to a running cluster every second, as any NATS client would. It goes on when a leader dies; a line on standard error says when a write was not acknowledged, and when writes go through again.
+
+demo.count goes up by one with every write of it that was acknowledged.
+
+Every flag can also be given in the environment (--server as WATCHCAST_SERVER).
+
+Exit codes: 0 stopped in order, 1 no connection, 2 wrong flags.`
+
+type demoFlags struct {
+	Server string `short:"s" placeholder:"URL,..." default:"nats://127.0.0.1:4222" help:"NATS servers (${default})."`
+}
+
+const (
+	writeTimeout = time.Second            // for the answer to one write
+	writeRetry   = 100 * time.Millisecond // before the same write again
+	serverPing   = time.Second            // so that a server that vanished is left after two
+)
+
+// demoCommand is the command demo: the writer of a cluster that is shown
+// around, in a process of its own.
+func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	f := &demoFlags{}
+	if code, done := parse(f, "node demo", demoDescription, args, stdout, stderr); done {
+		return code
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(stderr, "node demo: "+format+"\n", args...) }
+	conn, err := natsgo.Connect(f.Server,
+		natsgo.Name("watchcast demo"),
+		natsgo.MaxReconnects(-1),
+		natsgo.PingInterval(serverPing),
+		natsgo.MaxPingsOutstanding(2),
+		natsgo.DisconnectErrHandler(func(_ *natsgo.Conn, err error) {
+			if err != nil {
+				say("disconnected: %v", err)
+			}
+		}),
+		natsgo.ReconnectHandler(func(c *natsgo.Conn) { say("connected again, to %s", c.ConnectedUrlRedacted()) }),
+	)
+	if err != nil {
+		say("cannot connect to %s: %v; is a node running there?", nats.Redact(f.Server), err)
+		return exitFailed
+	}
+	defer conn.Close()
+	fmt.Fprintln(stdout, "Writing demo.time, demo.count and demo.color every second to", conn.ConnectedUrlRedacted())
+	demo(ctx, remote{conn, say}.put)
+	return exitOK
+}
+
+// remote writes through the key-value service.
+type remote struct {
+	conn *natsgo.Conn
+	say  func(format string, args ...any)
+}
+
+// put repeats a write until it is acknowledged or ctx ends. That may set the
+// key twice to the same value, if the answer to the first time was lost.
+func (r remote) put(ctx context.Context, key, value string) {
+	for failed := false; ; failed = true {
+		err := r.try(ctx, key, value)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil && failed:
+			r.say("writes go through again")
+			return
+		case err == nil:
+			return
+		case !failed:
+			r.say("%s=%s is not acknowledged, trying again: %v", key, value, err)
+		}
+		select {
+		case <-time.After(writeRetry):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r remote) try(ctx context.Context, key, value string) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	reply, err := r.conn.RequestWithContext(ctx, "kv.put."+key, []byte(value))
+	switch {
+	case errors.Is(err, natsgo.ErrNoResponders):
+		return errors.New("no leader; are a majority of the nodes up and connected?")
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer within %v", writeTimeout)
+	case err != nil:
+		return err
+	}
+	if code := reply.Header.Get("Nats-Service-Error-Code"); code != "" {
+		return fmt.Errorf("%s: %s", code, reply.Header.Get("Nats-Service-Error"))
+	}
+	return nil
+}
