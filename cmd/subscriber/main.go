@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	natsgo "github.com/nats-io/nats.go"
@@ -25,6 +26,11 @@ const (
 	exitFailed = 1 // no connection; what was wrong is on standard error
 	exitUsage  = 2 // flags or environment
 )
+
+// serverPing is how often the server is asked whether it is still there. A
+// machine or a network that vanishes closes no connection; what is published
+// until that is noticed, after two to three times this, is lost.
+const serverPing = time.Second
 
 const description = `Prints the changes of all keys that match one of the patterns, as they are published.
 
@@ -123,12 +129,14 @@ func watch(ctx context.Context, f *flags, stdout, stderr io.Writer) error {
 	conn, err := natsgo.Connect(f.Server,
 		natsgo.Name("watchcast subscriber"),
 		natsgo.MaxReconnects(-1),
+		natsgo.PingInterval(serverPing),
+		natsgo.MaxPingsOutstanding(2),
 		natsgo.DisconnectErrHandler(func(_ *natsgo.Conn, err error) {
 			if err != nil {
 				say("disconnected, changes may be missed: %v", err)
 			}
 		}),
-		natsgo.ReconnectHandler(func(*natsgo.Conn) { say("connected again") }),
+		natsgo.ReconnectHandler(func(c *natsgo.Conn) { say("connected again, to %s", c.ConnectedUrlRedacted()) }),
 		natsgo.ErrorHandler(func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) {
 			say("changes were missed: %v", err)
 		}),
