@@ -4,27 +4,16 @@ package e2e
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 )
-
-func mustMatch(t *testing.T, what, text, pattern string) []string {
-	t.Helper()
-	match := regexp.MustCompile(pattern).FindStringSubmatch(text)
-	if match == nil {
-		t.Fatalf("%s: want %q in:\n%s", what, pattern, text)
-	}
-	return match
-}
 
 // TestNatsCommand is the first session of the README with the real nats
 // command.
 func TestNatsCommand(t *testing.T) {
 	n := startNode(t, t.TempDir())
-	sub := n.watching("mykey", os.Getenv("NATS_CLI"), "-s", n.url, "--no-context", "sub", "watch.mykey")
+	sub := n.watching("mykey", natsCLI(), "-s", n.url, "--no-context", "sub", "watch.mykey")
 
 	rev := mustMatch(t, "put", n.nats("req", "kv.put.mykey", "hello"), `Watch-Rev: (\d+)`)[1]
 	seen := sub.waitFor(`(?s)Watch-Rev: ` + rev + `\b.*?hello`)[0]

@@ -1,4 +1,4 @@
-//go:build cli
+//go:build cli || docker
 
 package e2e
 
@@ -16,6 +16,15 @@ import (
 	"testing"
 	"time"
 )
+
+func mustMatch(t *testing.T, what, text, pattern string) []string {
+	t.Helper()
+	match := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if match == nil {
+		t.Fatalf("%s: want %q in:\n%s", what, pattern, text)
+	}
+	return match
+}
 
 // patience bounds every wait for something that should take milliseconds.
 const patience = 30 * time.Second
@@ -36,8 +45,8 @@ func testMain(m *testing.M) int {
 	if out, err := build.CombinedOutput(); err != nil {
 		panic("build: " + err.Error() + "\n" + string(out))
 	}
-	if os.Getenv("NATS_CLI") == "" {
-		panic("NATS_CLI is not set; run make cli")
+	if natsCLI() == "" {
+		panic("NATS_CLI is not set; run make cli or make e2e")
 	}
 	return m.Run()
 }
@@ -139,6 +148,9 @@ func (p *process) stop() int {
 	return p.exit()
 }
 
+// natsCLI is the path of the real nats command.
+func natsCLI() string { return os.Getenv("NATS_CLI") }
+
 // node is a running node.
 type node struct {
 	*process
@@ -158,7 +170,7 @@ func (n node) nats(args ...string) string {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Getenv("NATS_CLI"), append([]string{"-s", n.url, "--no-context"}, args...)...)
+	cmd := exec.CommandContext(ctx, natsCLI(), append([]string{"-s", n.url, "--no-context"}, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+n.t.TempDir(), "NO_COLOR=1")
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
