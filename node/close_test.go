@@ -7,6 +7,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/watchcast/watchcast/fanout"
 )
@@ -130,4 +133,32 @@ func TestCloseEarly(t *testing.T) {
 	}
 	n := lead(t, config)
 	put(t, n, "k", "v")
+}
+
+// TestCloseHandsOver: a leader that closes has another node elected, instead of
+// leaving the others to notice that it is gone.
+func TestCloseHandsOver(t *testing.T) {
+	t.Parallel()
+	nodes := clusterOf(t, 3)
+	leader, others := split(t, nodes)
+	handedOver := make(chan raft.Observation, 16)
+	for _, n := range others {
+		observer := raft.NewObserver(handedOver, false, func(o *raft.Observation) bool {
+			vote, ok := o.Data.(raft.RequestVoteRequest)
+			return ok && vote.LeadershipTransfer
+		})
+		n.consensus.raft.RegisterObserver(observer)
+		t.Cleanup(func() { n.consensus.raft.DeregisterObserver(observer) })
+	}
+	stop(t, leader)
+	select {
+	case <-handedOver:
+	case <-time.After(patience):
+		t.Fatal("nobody asked for votes on behalf of the leader")
+	}
+	for _, n := range others {
+		eventually(t, n.ID()+" knows another leader", func() bool {
+			return n.Leader() != "" && n.Leader() != leader.ID()
+		})
+	}
 }
