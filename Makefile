@@ -14,7 +14,7 @@ export GOFLAGS := -buildvcs=false
 build: ## node and subscriber, static, in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(BIN)/ ./cmd/...
 
-check: format vet staticcheck test race fuzz modules cli ## what CI runs
+check: format vet staticcheck test race fuzz modules cli e2e ## what CI runs
 
 format: ## fails if a file is not formatted
 	@files=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
