@@ -24,10 +24,13 @@ type Options struct {
 // FSM is the state machine. The package comment says who may call what, and
 // when; make one with [New].
 type FSM struct {
-	ring    *fanout.Ring
-	logger  *slog.Logger
-	keep    int    // tombstones
-	refused uint64 // bad commands so far; of the apply goroutine
+	ring   *fanout.Ring
+	logger *slog.Logger
+	keep   int // tombstones
+
+	// Of the apply goroutine.
+	refused uint64          // bad commands so far
+	events  []*fanout.Event // of one command
 
 	mu    sync.RWMutex // taken for writing by the apply goroutine only
 	store *store
@@ -100,11 +103,15 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 		if l.Type != raft.LogCommand {
 			continue
 		}
-		e, r := f.store.apply(l)
-		if e != nil && f.ring != nil {
-			f.ring.Push(e)
-			changed = true
+		var r Result
+		f.events, r = f.store.apply(l, f.events[:0])
+		for _, e := range f.events {
+			if f.ring != nil {
+				f.ring.Push(e)
+				changed = true
+			}
 		}
+		clear(f.events) // they are not held on to
 		responses[i] = r
 	}
 	f.mu.Unlock()

@@ -79,6 +79,10 @@ func put(key, value string) Command {
 	return Command{Op: CommandPut, Key: key, Value: []byte(value)}
 }
 
+func batchOf(commands ...Command) Command { return Command{Op: CommandBatch, Batch: commands} }
+
+func (c Command) encoded() []byte { return appendBatch(c.Batch) }
+
 func del(key string) Command { return Command{Op: CommandDelete, Key: key} }
 
 func (c Command) at(revision uint64) Command {
