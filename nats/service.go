@@ -16,6 +16,8 @@ import (
 const (
 	MaxWrites = 4096 // under way at a time; more are answered with CodeBusy
 	MaxReads  = 4096
+
+	writers = 3 // goroutines that take writes: those of put, delete and batch
 )
 
 // ServiceOptions configures a [Service]. Conn and Backend are required.
@@ -105,6 +107,10 @@ func (s *Service) subscribe() (err error) {
 	if err != nil {
 		return fmt.Errorf("nats: start the service: %w", err)
 	}
+	batch := s.o.Subjects.KV + ".batch"
+	if err := s.micro.AddEndpoint("batch", micro.HandlerFunc(s.batch), micro.WithEndpointSubject(batch)); err != nil {
+		return fmt.Errorf("nats: start endpoint batch: %w", err)
+	}
 	for _, op := range []struct {
 		name   string
 		handle micro.HandlerFunc
@@ -167,17 +173,22 @@ func (s *Service) write(req micro.Request, op string, propose func(string, *uint
 		s.refuse(req, err)
 		return
 	}
+	s.propose(req, func() Pending { return propose(key, ifRevision) })
+}
+
+// propose takes a write, if there is room for one more under way.
+func (s *Service) propose(req micro.Request, propose func() Pending) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	switch {
 	case s.stopped:
 		s.refuse(req, errStopped)
-	case len(s.writes) >= cap(s.writes)-1:
-		// A place is needed before anything is proposed. Two goroutines fill
-		// the channel, that of put and that of delete, hence the spare one.
+	case len(s.writes) > cap(s.writes)-writers:
+		// A place is needed before anything is proposed, and each goroutine that
+		// fills the channel may have seen the same.
 		s.refuse(req, &Error{CodeBusy, fmt.Sprintf("%d writes are under way; repeat later", len(s.writes))})
 	default:
-		s.writes <- write{callerOf(req), propose(key, ifRevision)}
+		s.writes <- write{callerOf(req), propose()}
 	}
 }
 

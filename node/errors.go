@@ -13,7 +13,7 @@ import (
 )
 
 // The outcomes of reads and writes, beside those of package fsm (ErrNotFound,
-// ErrConflict, ErrValueTooLarge) and fanout (ErrBadKey).
+// ErrConflict, ErrValueTooLarge, ErrBadBatch) and fanout (ErrBadKey).
 var (
 	// ErrNoLeader says that the cluster had no leader until the deadline.
 	// Nothing was changed.
@@ -53,6 +53,8 @@ func serviceError(err error) error {
 		return nil
 	case errors.Is(err, fanout.ErrBadKey):
 		return nats.KeyError(err)
+	case errors.Is(err, fsm.ErrBadBatch):
+		code = nats.CodeBadRequest
 	case errors.Is(err, fsm.ErrNotFound):
 		code = nats.CodeNotFound
 	case errors.Is(err, fsm.ErrConflict):

@@ -25,6 +25,7 @@ func TestWireErrors(t *testing.T) {
 		{fanout.CheckKey(strings.Repeat("x", fanout.MaxKeyBytes+1)), nats.CodeTooLarge},
 		{fmt.Errorf("%w: there is no key", fsm.ErrNotFound), nats.CodeNotFound},
 		{&fsm.ConflictError{Key: "k", Revision: 7}, nats.CodeConflict},
+		{fsm.ErrBadBatch, nats.CodeBadRequest},
 		{fsm.ErrValueTooLarge, nats.CodeTooLarge},
 		{raftError(raft.ErrEnqueueTimeout), nats.CodeBusy},
 		{raftError(raft.ErrNotLeader), nats.CodeUnavailable},

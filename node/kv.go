@@ -34,13 +34,13 @@ func IfRevision(revision uint64) WriteOption {
 // [ErrUnknownOutcome] the change may have been made; after any other error it
 // was not. The node keeps value; do not change it.
 func (n *Node) Put(ctx context.Context, key string, value []byte, opts ...WriteOption) (revision uint64, err error) {
-	return n.write(ctx, fsm.Command{Op: fsm.CommandPut, Key: key, Value: value}, opts)
+	return n.write(ctx, OpPut(key, value, opts...).command)
 }
 
 // Delete removes key and returns the revision of the change, or fails with
 // [fsm.ErrNotFound]. Otherwise it is like [Node.Put].
 func (n *Node) Delete(ctx context.Context, key string, opts ...WriteOption) (revision uint64, err error) {
-	return n.write(ctx, fsm.Command{Op: fsm.CommandDelete, Key: key}, opts)
+	return n.write(ctx, OpDelete(key, opts...).command)
 }
 
 // Get returns the entry of key, or [fsm.ErrNotFound]. It sees every write that
@@ -69,10 +69,39 @@ func aboutKey(err error, key string) error {
 	return err
 }
 
-func (n *Node) write(ctx context.Context, c fsm.Command, opts []WriteOption) (uint64, error) {
+// Op is a put or delete in a batch.
+type Op struct{ command fsm.Command }
+
+// OpPut sets key to value.
+func OpPut(key string, value []byte, opts ...WriteOption) Op {
+	return Op{with(fsm.Command{Op: fsm.CommandPut, Key: key, Value: value}, opts)}
+}
+
+// OpDelete removes key, which must exist.
+func OpDelete(key string, opts ...WriteOption) Op {
+	return Op{with(fsm.Command{Op: fsm.CommandDelete, Key: key}, opts)}
+}
+
+// Batch carries out all operations at one revision, which it returns, or none. There
+// may be 1 to [fsm.MaxBatch], each of another key, and their values together no
+// longer than one may be. Conditions are of the state before the batch; an error
+// names the key that it is about. Otherwise it is like [Node.Put].
+func (n *Node) Batch(ctx context.Context, ops ...Op) (revision uint64, err error) {
+	c := fsm.Command{Op: fsm.CommandBatch, Batch: make([]fsm.Command, len(ops))}
+	for i, op := range ops {
+		c.Batch[i] = op.command
+	}
+	return n.write(ctx, c)
+}
+
+func with(c fsm.Command, opts []WriteOption) fsm.Command {
 	for _, option := range opts {
 		option(&c)
 	}
+	return c
+}
+
+func (n *Node) write(ctx context.Context, c fsm.Command) (uint64, error) {
 	if _, err := n.lead(ctx); err != nil {
 		return 0, err
 	}
@@ -146,24 +175,21 @@ func (n *Node) lead(ctx context.Context) (*epoch, error) {
 // checkCommand refuses what the state machine would refuse, before it costs a
 // log entry.
 func (n *Node) checkCommand(c fsm.Command) error {
-	if err := fanout.CheckKey(c.Key); err != nil {
-		return err
+	cluster, ok := n.machine.Cluster()
+	if !ok {
+		cluster.MaxValueBytes = fsm.MaxValueLimit
 	}
-	if cluster, ok := n.machine.Cluster(); ok && len(c.Value) > cluster.MaxValueBytes {
-		return fmt.Errorf("%w: it has %d bytes; the limit of this cluster is %d", fsm.ErrValueTooLarge, len(c.Value), cluster.MaxValueBytes)
-	}
-	return nil
+	return c.Check(cluster)
 }
 
 // apply hands a command to Raft. The order of the calls is the order in the
 // log.
 func (n *Node) apply(c fsm.Command) pending {
-	return pending{key: c.Key, future: n.consensus.raft.Apply(c.Append(nil), enqueueTimeout)}
+	return pending{future: n.consensus.raft.Apply(c.Append(nil), enqueueTimeout)}
 }
 
 // pending is a command under way.
 type pending struct {
-	key    string
 	future raft.ApplyFuture
 	err    error // why it was not proposed
 }
@@ -177,7 +203,7 @@ func (p pending) Wait() (revision uint64, err error) {
 		return 0, raftError(err)
 	}
 	r := p.future.Response().(fsm.Result)
-	return r.Revision, aboutKey(r.Err, p.key)
+	return r.Revision, r.Err
 }
 
 // backend is the key-value service's view of the node, for one epoch.
@@ -192,6 +218,17 @@ func (b backend) Put(key string, value []byte, ifRevision *uint64) nats.Pending 
 
 func (b backend) Delete(key string, ifRevision *uint64) nats.Pending {
 	return b.propose(fsm.Command{Op: fsm.CommandDelete, Key: key, IfRevision: ifRevision})
+}
+
+func (b backend) Batch(operations []nats.Operation) nats.Pending {
+	c := fsm.Command{Op: fsm.CommandBatch, Batch: make([]fsm.Command, len(operations))}
+	for i, o := range operations {
+		c.Batch[i] = fsm.Command{Op: fsm.CommandPut, Key: o.Key, Value: o.Value, IfRevision: o.IfRevision}
+		if o.Delete {
+			c.Batch[i].Op = fsm.CommandDelete
+		}
+	}
+	return b.propose(c)
 }
 
 func (b backend) propose(c fsm.Command) nats.Pending {
