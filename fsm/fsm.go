@@ -32,6 +32,8 @@ type FSM struct {
 	refused uint64          // bad commands so far
 	events  []*fanout.Event // of one command
 
+	applied bell // rings after each batch, and after a restore
+
 	mu    sync.RWMutex // taken for writing by the apply goroutine only
 	store *store
 }
@@ -118,6 +120,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	if changed {
 		f.ring.Flush()
 	}
+	f.applied.ring()
 	f.reportRefused(responses)
 	return responses
 }
@@ -179,6 +182,7 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	if f.ring != nil {
 		f.ring.Reset(reset)
 	}
+	f.applied.ring()
 	f.logger.Info("restored a snapshot", "revision", s.revision, "keys", s.entries.len())
 	return nil
 }

@@ -3,7 +3,10 @@ package fsm
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/watchcast/watchcast/fanout"
 )
@@ -60,4 +63,56 @@ func TestStateStays(t *testing.T) {
 		m.do(put("b", "2"))
 		m.do(put("a.y", "3"))
 	}
+}
+
+// TestListModel: a listing is the entries whose keys the pattern matches, in key
+// order, whatever a prefix of the pattern has to do with it.
+func TestListModel(t *testing.T) {
+	keys := rapid.StringOfN(rapid.RuneFrom([]rune("a.*>% /\xff")), 1, 8, -1)
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t, 8)
+		m.init()
+		alive := map[string]bool{}
+		for range rapid.IntRange(0, 40).Draw(t, "keys") {
+			key := keys.Draw(t, "key")
+			if r := m.do(put(key, "")); r.Err != nil {
+				t.Fatalf("put %q: %v", key, r.Err)
+			}
+			alive[key] = true
+		}
+		tokens := strings.Split(fanout.SubjectForm(keys.Draw(t, "pattern")), ".")
+		for i := range tokens {
+			switch rapid.IntRange(0, 4).Draw(t, "wildcard") {
+			case 0:
+				tokens[i] = "*"
+			case 1:
+				tokens = append(tokens[:i:i], ">")
+			}
+			if len(tokens) <= i+1 {
+				break
+			}
+		}
+		filter, err := fanout.PatternFilter(strings.Join(tokens, "."))
+		if err != nil {
+			return // a literal dot that would stand otherwise in the form of a key
+		}
+		var want []string
+		for key := range alive {
+			if filter.Match(key) {
+				want = append(want, key)
+				if !strings.HasPrefix(key, filter.Prefix()) {
+					t.Fatalf("%q matches %s and does not begin with %q", key, filter, filter.Prefix())
+				}
+			}
+		}
+		slices.Sort(want)
+		l := m.List(filter)
+		var got []string
+		for e := range l.Entries() {
+			got = append(got, e.Key)
+		}
+		if !slices.Equal(got, want) || l.Revision != m.Revision() {
+			t.Fatalf("%s lists %q at %d, want %q at %d", filter, got, l.Revision, want, m.Revision())
+		}
+	})
 }

@@ -31,6 +31,7 @@ func TestWireErrors(t *testing.T) {
 		{raftError(raft.ErrNotLeader), nats.CodeUnavailable},
 		{raftError(raft.ErrLeadershipTransferInProgress), nats.CodeUnavailable},
 		{ErrClosed, nats.CodeUnavailable},
+		{ErrBehind, nats.CodeUnavailable},
 		{ErrNoLeader, nats.CodeUnavailable},
 		{raftError(raft.ErrLeadershipLost), nats.CodeUnknown},
 		{raftError(raft.ErrRaftShutdown), nats.CodeUnknown},

@@ -2,13 +2,11 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
 
-	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/fsm"
 	"github.com/watchcast/watchcast/nats"
 )
@@ -41,32 +39,6 @@ func (n *Node) Put(ctx context.Context, key string, value []byte, opts ...WriteO
 // [fsm.ErrNotFound]. Otherwise it is like [Node.Put].
 func (n *Node) Delete(ctx context.Context, key string, opts ...WriteOption) (revision uint64, err error) {
 	return n.write(ctx, OpDelete(key, opts...).command)
-}
-
-// Get returns the entry of key, or [fsm.ErrNotFound]. It sees every write that
-// returned before the call; to know that, the leader asks a majority whether it
-// still leads, once for all reads that come together. On a node that does not
-// lead it fails with [ErrNotLeader].
-func (n *Node) Get(ctx context.Context, key string) (fsm.Entry, error) {
-	if err := fanout.CheckKey(key); err != nil {
-		return fsm.Entry{}, err
-	}
-	if _, err := n.lead(ctx); err != nil {
-		return fsm.Entry{}, err
-	}
-	if err := n.reads.wait(ctx); err != nil {
-		return fsm.Entry{}, err
-	}
-	e, err := n.machine.Get(key)
-	return e, aboutKey(err, key)
-}
-
-// aboutKey names the key in an error that says it does not exist.
-func aboutKey(err error, key string) error {
-	if errors.Is(err, fsm.ErrNotFound) {
-		return fmt.Errorf("%w: there is no key %q", err, key)
-	}
-	return err
 }
 
 // Op is a put or delete in a batch.

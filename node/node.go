@@ -41,6 +41,8 @@ type Node struct {
 
 	closeMu sync.RWMutex // held for reading while a write is handed to Raft
 	closing atomic.Bool
+	leaving context.Context // ends when the node begins to close
+	leave   context.CancelFunc
 	closed  chan struct{}
 	err     error // of Close, once closed
 
@@ -76,8 +78,10 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		epochChanged: make(chan struct{}),
 		closed:       make(chan struct{}),
 	}
+	n.leaving, n.leave = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
+			n.leave()
 			err = errors.Join(err, n.end())
 		}
 	}()
@@ -284,6 +288,7 @@ func (n *Node) Close() error {
 	n.closeMu.Lock() // writes that came before are in waits after this
 	first := n.closing.CompareAndSwap(false, true)
 	n.closeMu.Unlock()
+	n.leave()
 	if !first {
 		<-n.closed
 		return n.err
