@@ -7,6 +7,7 @@ import (
 	"io"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // TestAwait: whoever waits for a revision goes on with the batch that reaches it,
@@ -61,29 +62,27 @@ func TestAwait(t *testing.T) {
 	})
 }
 
-// TestAwaitHammer: nobody sleeps through the batch that he waits for.
+// TestAwaitHammer: nobody sleeps through the batch that he waits for, even if no
+// other follows that would wake him.
 func TestAwaitHammer(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	m := newMachine(t, 8)
 	m.init()
-	const rounds = 20_000
-	done := make(chan error, 4)
-	for range cap(done) {
-		go func() {
-			for revision := uint64(2); revision < rounds; revision++ {
-				if err := m.Await(t.Context(), revision); err != nil {
-					done <- err
-					return
-				}
-			}
-			done <- nil
-		}()
-	}
+	const rounds = 50_000
+	through := make(chan error)
+	go func() {
+		for revision := uint64(2); revision <= rounds; revision++ {
+			through <- m.Await(ctx, revision)
+		}
+	}()
 	for m.last < rounds {
+		for range m.last % 64 { // meets the other at a different step each time
+			m.Revision()
+		}
 		m.do(put("a", ""))
-	}
-	for range cap(done) {
-		if err := <-done; err != nil {
-			t.Error(err)
+		if err := <-through; err != nil {
+			t.Fatalf("revision %d was slept through: %v", m.last, err)
 		}
 	}
 }
