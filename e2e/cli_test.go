@@ -39,6 +39,10 @@ func TestNatsCommand(t *testing.T) {
 	mustMatch(t, "get", get, `Watch-Rev: `+rev)
 	mustMatch(t, "get", get, `(?m)^hello$`)
 
+	stale := n.nats("req", "kv.stale.get.mykey", "", "-H", "Kv-Min-Rev:"+rev)
+	mustMatch(t, "stale get", stale, `Watch-Rev: `+rev)
+	mustMatch(t, "stale get", stale, `(?m)^hello$`)
+
 	conflict := n.nats("req", "kv.put.mykey", "late", "-H", "Kv-If-Rev:1")
 	mustMatch(t, "conflict", conflict, `Nats-Service-Error-Code: 409`)
 	mustMatch(t, "conflict", conflict, `Nats-Service-Error: .*revision `+rev)
@@ -63,6 +67,7 @@ func TestNatsCommand(t *testing.T) {
 	}
 	mustMatch(t, "micro", n.nats("micro", "ls"), `watchcast`)
 	mustMatch(t, "micro", n.nats("micro", "info", "watchcast"), `kv\.put\.>`)
+	mustMatch(t, "micro", n.nats("micro", "info", "watchcast-replica"), `kv\.stale\.get\.>`)
 }
 
 func TestNatsCommandBadInput(t *testing.T) {
@@ -77,6 +82,7 @@ func TestNatsCommandBadInput(t *testing.T) {
 		{"malformed escape", []string{"req", "kv.put.a%zz", "x"}, `Error-Code: 400`},
 		{"malformed condition", []string{"req", "kv.put.a", "x", "-H", "Kv-If-Rev:new"}, `Error-Code: 400`},
 		{"unknown header", []string{"req", "kv.put.a", "x", "-H", "Kv-Color:blue"}, `Error-Code: 400`},
+		{"malformed minimum", []string{"req", "kv.stale.get.a", "", "-H", "Kv-Min-Rev:new"}, `Error-Code: 400`},
 		{"malformed batch", []string{"req", "kv.batch", "a=1"}, `Error-Code: 400`},
 		{"key twice in a batch", []string{"req", "kv.batch", `[{"op":"delete","key":"a"},{"op":"delete","key":"a"}]`}, `Error: bad batch: key "a" occurs twice`},
 		{"unknown operation", []string{"req", "kv.steal.a", "x"}, `(?i)no responders`},

@@ -214,10 +214,7 @@ func (b backend) Linearize(ctx context.Context) error {
 	return serviceError(b.node.reads.wait(ctx))
 }
 
-func (b backend) Get(key string) ([]byte, uint64, error) {
-	e, err := b.node.machine.Get(key)
-	return e.Value, e.Revision, serviceError(aboutKey(err, key))
-}
+func (b backend) Get(key string) ([]byte, uint64, error) { return replica{b.node}.Get(key) }
 
 // coded is a pending command whose errors carry codes.
 type coded struct{ pending }

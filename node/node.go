@@ -244,6 +244,9 @@ func (n *Node) startConsensus() error {
 	n.onClose("raft", n.consensus.shutdown)
 	n.reads = newReadGate(n.proveLeadership)
 	n.spawn("reads", n.reads.run)
+	if err := n.startReplica(); err != nil {
+		return err
+	}
 	n.onClose("transfer", n.transferLeadership)
 	n.spawn("leadership", n.followLeadership)
 	n.onClose("writes", func() error { n.waits.Wait(); return nil })

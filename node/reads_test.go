@@ -3,12 +3,16 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
+	natsgo "github.com/nats-io/nats.go"
+
 	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/fsm"
+	"github.com/watchcast/watchcast/nats"
 )
 
 // TestList lists what a pattern matches, at one revision, in key order, whatever is
@@ -61,6 +65,15 @@ func TestStaleReads(t *testing.T) {
 		t.Errorf("a stale listing is of revision %d, %v; want %d at least", l.Revision, err, revision)
 	}
 
+	// Over NATS a request goes to any node, by preference at the client's broker.
+	conn := connect(t, follower.NATSURL())
+	message := natsgo.NewMsg("kv.stale.get.k")
+	message.Header.Set(nats.HeaderMinRev, fmt.Sprint(revision))
+	reply, err := conn.RequestMsgWithContext(ctx, message)
+	if at, _ := revisionOf(reply); err != nil || at != revision || string(reply.Data) != "v" {
+		t.Errorf("a stale read over NATS: %+v, %v", reply, err)
+	}
+
 	waiting := make(chan error, 1)
 	go func() {
 		_, err := follower.Get(ctx, "later", Stale(revision+1))
@@ -82,6 +95,10 @@ func TestStaleReads(t *testing.T) {
 	stop(t, leader)
 	if e, err := follower.Get(ctx, "k", Stale(revision)); err != nil || string(e.Value) != "v" {
 		t.Errorf("a stale read without a majority: %+v, %v", e, err)
+	}
+	reply, err = conn.RequestWithContext(ctx, "kv.stale.get.k", nil)
+	if err != nil || string(reply.Data) != "v" {
+		t.Errorf("a stale read over NATS without a majority: %+v, %v", reply, err)
 	}
 	if _, err := follower.Get(ctx, "missing", Stale(0)); !errors.Is(err, fsm.ErrNotFound) {
 		t.Errorf("a stale read of a missing key: %v", err)
