@@ -39,6 +39,7 @@ type extra struct {
 	wake      chan struct{} // one slot, never closed; made when a consumer first waits
 	waiting   int32         // consumers that wait in Next
 	armed     bool          // a consumer that uses Ready has found nothing
+	shared    bool          // Ready was called: its consumer and those in Next take from the same channel
 	late      bool          // it began in the past or with a state
 	catchUp   *catchUp      // until it is live; what it reads it reads itself
 	start     uint64        // where it began, if late
@@ -86,6 +87,9 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 	w.mu.Lock()
 	if waited {
 		w.extra.waiting--
+		if w.extra.shared {
+			w.extra.armed = true // the signal may have been meant for him
+		}
 	}
 	if w.behind() != nil {
 		if e = w.takeBehind(); e != nil {
@@ -140,7 +144,7 @@ func (w *watcher) takeBehind() *Event {
 func (w *watcher) leave() {
 	w.mu.Lock()
 	w.extra.waiting--
-	next := w.waker() // it may have taken a signal that was meant for another
+	next := w.waker() // for the others; one signal too many does no harm
 	w.mu.Unlock()
 	signal(next)
 }
@@ -148,7 +152,7 @@ func (w *watcher) leave() {
 func (w *watcher) ready() <-chan struct{} {
 	w.mu.Lock()
 	wake := w.waitable()
-	w.extra.armed = true
+	w.extra.armed, w.extra.shared = true, true
 	next := w.waker()
 	w.mu.Unlock()
 	signal(next)

@@ -159,6 +159,54 @@ func TestConsumersPassTheSignalOn(t *testing.T) {
 	})
 }
 
+// TestReadyBesideNext: a consumer in Next and one that uses Ready share the events.
+// Whichever of them takes the signal, the other one hears of what is left.
+func TestReadyBesideNext(t *testing.T) {
+	bubble(t, 16, func(t *testing.T, h *harness) {
+		w := h.watchKey(t, "a")
+		defer w.Stop()
+		next := func(times int) {
+			for range times {
+				if _, err := w.Next(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		hears := func(when string) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case <-w.Ready():
+			default:
+				t.Errorf("the one that uses Ready does not hear of an event %s", when)
+			}
+			wantEvents(t, drain(w), int(h.revision))
+		}
+		go next(1)
+		synctest.Wait()
+		ready := w.Ready()
+		h.put("a", "a")
+		synctest.Wait()
+		if len(ready) == 0 {
+			t.Error("nobody is told of the second event")
+		}
+		hears("beside one for Next")
+
+		h.put("a") // the signal is there, and not yet taken
+		synctest.Wait()
+		go next(2)
+		synctest.Wait() // the second Next has taken it for nothing
+		h.put("a")
+		synctest.Wait()
+		h.put("a")
+		synctest.Wait()
+		if len(ready) == 0 {
+			t.Error("nobody is told of what came after Next was done")
+		}
+		hears("whose signal went to Next")
+	})
+}
+
 // TestWaitingConsumerHearsOfLoss: nothing that it watches comes any more.
 func TestWaitingConsumerHearsOfLoss(t *testing.T) {
 	bubble(t, 2, func(t *testing.T, h *harness) {
