@@ -10,7 +10,7 @@ import (
 // byte counts: on 64-bit machines it takes 144, as many as the allocator gives.
 type watcher struct {
 	registry *Registry
-	filter   string // key, or pattern if pattern is set
+	filter   string // key, or pattern if the flag isPattern is set
 
 	// Neighbours among the watchers of the same key, changed under the key's
 	// shard lock; the dispatcher follows next without it.
@@ -285,7 +285,8 @@ func laggedFrom(from uint64) error {
 }
 
 // end makes the watcher end with err, once. With drain, what is buffered or still
-// to be caught up with may be taken first, until it is ended again without.
+// to be caught up with may be taken first, until it is ended again without: its
+// context still does that, or the goroutine of Chan might hold an event for ever.
 func (w *watcher) end(err error, drain bool) {
 	w.mu.Lock()
 	var behind *catchUp
@@ -300,9 +301,12 @@ func (w *watcher) end(err error, drain bool) {
 			w.more().err = err
 		}
 	}
-	wake, registered := w.waker(), w.flags.have(registered) && first
+	wake, leaves := w.waker(), w.flags.have(registered) && first
 	w.mu.Unlock()
-	if registered {
+	if !drain {
+		w.registry.contexts.remove(w)
+	}
+	if leaves {
 		w.registry.remove(w)
 	}
 	signal(wake)
