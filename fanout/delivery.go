@@ -75,8 +75,8 @@ func (d *Dispatcher) collect(events []*Event) {
 		for _, w := range d.matches {
 			d.inboxes.add(w, e)
 		}
+		clear(d.matches) // the next event may have fewer
 	}
-	clear(d.matches)
 }
 
 func (d *Dispatcher) offer(w *watcher, events []*Event) {
