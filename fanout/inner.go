@@ -30,8 +30,9 @@ type watcher struct {
 	dropped   uint64 // of these, lost to a full buffer
 }
 
-// extra is what a watcher has more if a consumer has waited for it, or if it has
-// a pattern, conflates, catches up or ended for a reason of its own.
+// extra is the part of a watcher that few need: those that a consumer has waited
+// for, and those that have a pattern, conflate, catch up, tell of progress or ended
+// for a reason of their own.
 type extra struct {
 	inbox []*Event // of a pattern; the dispatcher's: see inboxes
 
