@@ -77,7 +77,14 @@ func (c *catchUp) step(w *watcher) *Event {
 		clear(c.buf)
 		c.buf = c.cursor.Poll(c.buf[:0])
 		c.read = c.buf
-		if len(c.read) == 0 && (w.goLive(c) || c.cursor.park()) {
+		if len(c.read) > 0 {
+			break
+		}
+		if w.goLive(c) {
+			c.cursor.Close() // without the watcher's lock, for which the dispatcher may wait
+			return nil
+		}
+		if c.cursor.park() {
 			return nil
 		}
 	}
@@ -144,6 +151,5 @@ func (w *watcher) goLive(c *catchUp) bool {
 	w.extra.catchUp = nil
 	c.closed = true
 	c.cursor.unpark(false)
-	c.cursor.Close()
 	return true
 }

@@ -289,8 +289,15 @@ func laggedFrom(from uint64) error {
 // to be caught up with may be taken first, until it is ended again without: its
 // context still does that, or the goroutine of Chan might hold an event for ever.
 func (w *watcher) end(err error, drain bool) {
+	if behind := w.finish(err, drain); behind != nil {
+		behind.close()
+	}
+}
+
+// finish is end, but for what may have to wait for the consumer: the caller closes
+// what it returns.
+func (w *watcher) finish(err error, drain bool) (behind *catchUp) {
 	w.mu.Lock()
-	var behind *catchUp
 	if !drain {
 		w.buf.clear()
 		behind = w.discard()
@@ -311,9 +318,7 @@ func (w *watcher) end(err error, drain bool) {
 		w.registry.remove(w)
 	}
 	signal(wake)
-	if behind != nil {
-		behind.close()
-	}
+	return behind
 }
 
 // discard drops what the extra part holds, and returns what is to be closed.
