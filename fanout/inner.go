@@ -39,8 +39,8 @@ type extra struct {
 	// Guarded by the watcher's mutex.
 	wake      chan struct{} // one slot, never closed; made when a consumer first waits
 	waiting   int32         // consumers that wait in Next
+	usesReady bool          // Ready was called; those in Next take from the same channel
 	armed     bool          // a consumer that uses Ready has found nothing
-	shared    bool          // Ready was called: its consumer and those in Next take from the same channel
 	late      bool          // it began in the past or with a state
 	catchUp   *catchUp      // until it is live; what it reads it reads itself
 	start     uint64        // where it began, if late
@@ -88,8 +88,8 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 	w.mu.Lock()
 	if waited {
 		w.extra.waiting--
-		if w.extra.shared {
-			w.extra.armed = true // the signal may have been meant for him
+		if w.extra.usesReady {
+			w.extra.armed = true // the signal may have been for Ready
 		}
 	}
 	if w.behind() != nil {
@@ -110,7 +110,7 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 		if wait {
 			wake = w.waitable()
 			w.extra.waiting++
-		} else if w.extra != nil {
+		} else if w.extra != nil && w.extra.usesReady {
 			w.extra.armed = true
 		}
 		w.heed()
@@ -153,7 +153,7 @@ func (w *watcher) leave() {
 func (w *watcher) ready() <-chan struct{} {
 	w.mu.Lock()
 	wake := w.waitable()
-	w.extra.armed, w.extra.shared = true, true
+	w.extra.usesReady, w.extra.armed = true, true
 	next := w.waker()
 	w.mu.Unlock()
 	signal(next)
