@@ -56,7 +56,7 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 // WatchKey registers a watcher of one key, given as it is (not as a subject
 // form). It is live when WatchKey returns: it receives every change of the key
 // with a revision above [Watcher.Start], or is told what it lost. It ends when
-// ctx does.
+// ctx does, and what it holds by then is discarded.
 //
 // Errors wrap [ErrBadKey], [ErrBadOption], [ErrTooManyWatchers], [ErrClosed],
 // or are the cause of ctx.
@@ -138,6 +138,7 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 	}
 	r.contexts.add(ctx, w)
 	if err := w.begin(r); err != nil {
+		r.contexts.remove(w)
 		r.remove(w)
 		return nil, err
 	}
@@ -247,7 +248,7 @@ func (r *Registry) insert(w *watcher) {
 }
 
 // remove takes out a watcher that was inserted; its owner sees to it that it
-// happens once.
+// happens once. Its context keeps it for as long as there is something to take.
 func (r *Registry) remove(w *watcher) {
 	if w.flags.have(isPattern) {
 		r.patterns.remove(w)
@@ -273,7 +274,6 @@ func (r *Registry) remove(w *watcher) {
 		r.progress.remove(w)
 		r.asked.Add(-1)
 	}
-	r.contexts.remove(w)
 	r.stats.retire(w)
 	r.count.Add(-1)
 }

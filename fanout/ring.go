@@ -255,6 +255,15 @@ func (r *Ring) oldestStart() uint64 {
 	}
 }
 
+// readAbove returns the highest revision that a cursor has been told to begin
+// above, before the first event is published.
+func (r *Ring) readAbove() (revision uint64) {
+	for _, c := range *r.cursors.Load() {
+		revision = max(revision, c.last)
+	}
+	return revision
+}
+
 // wake wakes every parked cursor.
 func (r *Ring) wake() {
 	for _, c := range *r.cursors.Load() {
