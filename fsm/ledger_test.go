@@ -19,7 +19,7 @@ import (
 type ledger struct {
 	mu     sync.Mutex
 	values map[string]string
-	at     uint64 // index of the last entry
+	look   func() // called when an entry or a snapshot is in, before it returns
 }
 
 // posting is what an entry did to one key: the result of an entry is []posting, an
@@ -31,12 +31,12 @@ type posting struct {
 
 var errNoPosting = errors.New("no posting")
 
-func newLedger() *ledger { return &ledger{values: make(map[string]string)} }
+func newLedger() *ledger { return &ledger{values: make(map[string]string), look: func() {}} }
 
 func (b *ledger) Apply(l *raft.Log) any {
+	defer b.look()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.at = l.Index
 	var postings []posting
 	for _, word := range strings.Fields(string(l.Data)) {
 		p := posting{}
@@ -63,16 +63,14 @@ func (b *ledger) Apply(l *raft.Log) any {
 	return postings
 }
 
-// state returns the values and the index of the last entry in them.
-func (b *ledger) state() (map[string]string, uint64) {
+func (b *ledger) state() map[string]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return maps.Clone(b.values), b.at
+	return maps.Clone(b.values)
 }
 
 func (b *ledger) Snapshot() (raft.FSMSnapshot, error) {
-	values, _ := b.state()
-	return page(values), nil
+	return page(b.state()), nil
 }
 
 func (b *ledger) Restore(r io.ReadCloser) error {
@@ -80,6 +78,7 @@ func (b *ledger) Restore(r io.ReadCloser) error {
 	if err := json.NewDecoder(r).Decode(&values); err != nil {
 		return err
 	}
+	defer b.look()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.values = values

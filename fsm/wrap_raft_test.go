@@ -3,14 +3,11 @@ package fsm
 import (
 	"fmt"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/watchcast/watchcast/fanout"
 )
 
 // apply proposes entries at once, so that some share a batch, and returns their
@@ -50,14 +47,12 @@ func TestWrapUnderRaft(t *testing.T) {
 			f, ring := wrapLedger(t, inner, postings)
 			w := watchAll(t, ring, 0)
 			r := startRaft(t, f, raft.NewInmemStore(), raft.NewInmemSnapshotStore())
-			const entries = 600 // that change something
-			events := make(chan []string)
-			go func() { events <- next(t, w, entries+200) }()
+			const events = 800
 			results, _ := apply(t, r, words...)
 			if !reflect.DeepEqual(results, bare) {
 				t.Error("with a watch Raft returns other results")
 			}
-			for i, e := range <-events {
+			for i, e := range next(t, w, events) {
 				want := [][2]string{
 					{fmt.Sprintf("put a=%d ", i/4), "0 of 2"}, {fmt.Sprintf("put b=%d ", i/4), "1 of 2"},
 					{fmt.Sprintf("put c=%d ", i/4)}, {"delete c= "},
@@ -120,7 +115,7 @@ func TestWrapRestoreUnderRaft(t *testing.T) {
 	if got, want := next(t, w, 1), fmt.Sprintf("%d reset", second+1); got[0] != want {
 		t.Errorf("after the restore: %s, want %s", got[0], want)
 	}
-	if values, _ := inner.state(); values["a"] != "1" {
+	if values := inner.state(); values["a"] != "1" {
 		t.Errorf("a is %q when the reset is received", values["a"])
 	}
 	_, third := apply(t, r, "a=3")
@@ -164,52 +159,11 @@ func TestWrapSnapshotFromLeader(t *testing.T) {
 	}
 	there.Connect(here, transport)
 	wantLines(t, next(t, w, 1), fmt.Sprintf(`%d reset`, seen+1))
-	if values, _ := inner.state(); values["a"] != "5" {
+	if values := inner.state(); values["a"] != "5" {
 		t.Errorf("a is %q when the reset is received", values["a"])
 	}
 	_, last := apply(t, leader, "a=6")
 	wantLines(t, next(t, w, 2),
 		fmt.Sprintf(`%d reset`, last-1),
 		fmt.Sprintf(`%d put a=6 was "5" of 0`, last))
-}
-
-// TestWrapEventAfterItsChange: by the time that an event is received its change is
-// in the machine, whichever way Raft applies.
-func TestWrapEventAfterItsChange(t *testing.T) {
-	const entries = 2000
-	for name, inner := range map[string]*ledger{"plain": newLedger(), "batching": newLedger()} {
-		t.Run(name, func(t *testing.T) {
-			var machine raft.FSM = inner
-			if name == "batching" {
-				machine = &batches{ledger: inner}
-			}
-			f, ring := wrapLedger(t, machine, postings)
-			c := ring.Cursor(0)
-			defer c.Close()
-			go func() {
-				for i := uint64(1); i < entries; i += 4 {
-					logs := []*raft.Log{entry(i, "a=1"), entry(i+1, "a=2"), entry(i+2, "a=3"), entry(i+3, "a=4")}
-					if b, ok := f.(raft.BatchingFSM); ok {
-						b.ApplyBatch(logs)
-						continue
-					}
-					for _, l := range logs {
-						f.Apply(l)
-					}
-				}
-			}()
-			for last := uint64(0); last < entries; {
-				events := c.Poll(make([]*fanout.Event, 0, 64))
-				for _, e := range events {
-					last = e.Revision
-					if _, at := inner.state(); at < last {
-						t.Fatalf("event of revision %d; the machine stands at %d", last, at)
-					}
-				}
-				if len(events) == 0 {
-					runtime.Gosched()
-				}
-			}
-		})
-	}
 }

@@ -96,6 +96,50 @@ func TestWrapEvents(t *testing.T) {
 	}
 }
 
+// TestWrapNoValueOfADelete: an event of a key that is gone has none.
+func TestWrapNoValueOfADelete(t *testing.T) {
+	f, ring := wrapLedger(t, newLedger(), func(*raft.Log, any) []Change {
+		return []Change{{Op: fanout.Delete, Key: "a", Value: []byte("x")}, {Op: fanout.Expire, Key: "b", Value: []byte("x")}}
+	})
+	f.Apply(entry(1, ""))
+	wantLines(t, ringLines(ring, 0), `1 delete a= was "" of 0, 0 of 2`, `1 expire b= was "" of 0, 1 of 2`)
+}
+
+// TestWrapEventAfterItsChange: while inner is still at work on an entry, a batch or
+// a snapshot, nothing of it can be read. So what is read finds it done.
+func TestWrapEventAfterItsChange(t *testing.T) {
+	inner := newLedger()
+	for name, machine := range map[string]raft.FSM{"plain": inner, "batching": &batches{ledger: inner}} {
+		t.Run(name, func(t *testing.T) {
+			f, ring := wrapLedger(t, machine, postings)
+			done := uint64(0)
+			inner.look = func() {
+				if r := ring.Revision(); r > done {
+					t.Errorf("an event of revision %d can be read; done is %d", r, done)
+				}
+			}
+			for i := uint64(1); i < 10; i += 3 {
+				logs := []*raft.Log{entry(i, "a=1"), entry(i+1, "a=2")}
+				if b, ok := f.(raft.BatchingFSM); ok {
+					b.ApplyBatch(logs)
+				} else {
+					f.Apply(logs[0])
+					done = i
+					f.Apply(logs[1])
+				}
+				done = i + 1
+				if err := f.Restore(io.NopCloser(strings.NewReader(`{}`))); err != nil {
+					t.Fatal(err)
+				}
+				done = i + 2
+				if r := ring.Revision(); r != done {
+					t.Errorf("revision %d can be read, done is %d", r, done)
+				}
+			}
+		})
+	}
+}
+
 // TestWrapHasWhatInnerHas: Raft asks for optional methods by type assertion.
 func TestWrapHasWhatInnerHas(t *testing.T) {
 	for _, inner := range []raft.FSM{newLedger(), &batches{ledger: newLedger()}, &configurations{ledger: newLedger()}, newFullLedger()} {
