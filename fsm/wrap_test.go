@@ -218,20 +218,32 @@ type panicker struct{}
 
 func (panicker) Error() string { panic("again") }
 
-// TestWrapLossIsTold: a watcher of another key is told too, at once, though
-// nothing follows.
+// TestWrapLossIsTold: every watcher is told, at once, though nothing follows, and
+// who begins before that revision as well.
 func TestWrapLossIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, ring := wrapLedger(t, newLedger(), func(*raft.Log, any) []Change { panic("bad") })
-		w := watchAll(t, ring, 0)
+		registry, w := watching(t, ring, 0)
 		f.Apply(entry(1, "a=1"))
 		synctest.Wait()
 		wantLines(t, taken(w), `1 lagged from 1`)
+		late, err := registry.WatchKey(t.Context(), "b", fanout.FromRevision(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantLines(t, taken(late), `1 lagged from 1`)
 	})
 }
 
 // watchAll returns a watcher of all that comes out of a dispatcher of the ring.
 func watchAll(t *testing.T, ring *fanout.Ring, after uint64) *fanout.Watcher {
+	t.Helper()
+	_, w := watching(t, ring, after)
+	return w
+}
+
+// watching runs a dispatcher, with a watcher of all that comes out of it.
+func watching(t *testing.T, ring *fanout.Ring, after uint64) (*fanout.Registry, *fanout.Watcher) {
 	t.Helper()
 	registry, err := fanout.NewRegistry(fanout.RegistryOptions{Buffer: 1000})
 	if err != nil {
@@ -252,7 +264,7 @@ func watchAll(t *testing.T, ring *fanout.Ring, after uint64) *fanout.Watcher {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w
+	return registry, w
 }
 
 // taken is what waits in w.
