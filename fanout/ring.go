@@ -164,7 +164,8 @@ func NewRing(o RingOptions) (*Ring, error) {
 // after another, and each event once. It never blocks and does not allocate.
 //
 // A batch of more events than the ring has slots cannot be kept; readers get a
-// [Lagged] event for its revision instead.
+// [Lagged] event for its revision instead. A producer that cannot say what it
+// changed pushes one itself, from above the revision before it.
 func (r *Ring) Push(e *Event) {
 	if uint64(e.BatchSize) > r.size {
 		if e.Batch > 0 {

@@ -45,6 +45,12 @@
 // this package panic. A snapshot is read as a whole and checked before it
 // replaces the state; one that is damaged leaves the state as it was.
 //
+// # Other state machines
+//
+// [Wrap] gives a watch to any [raft.FSM] that is there already. Order holds for it
+// as above; what it cannot know, and what watchers may therefore conclude from less,
+// is said there.
+//
 // # Versions
 //
 // Commands and snapshots are read strictly: what this version would not have
