@@ -41,15 +41,13 @@ type FSM struct {
 var _ raft.BatchingFSM = (*FSM)(nil)
 
 // New returns an empty state machine.
-func New(o Options) (*FSM, error) {
-	return newFSM(o, keptTombstones)
-}
+func New(o Options) *FSM { return newFSM(o, keptTombstones) }
 
-func newFSM(o Options, keep int) (*FSM, error) {
+func newFSM(o Options, keep int) *FSM {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &FSM{ring: o.Ring, logger: o.Logger, keep: keep, store: newStore(keep)}, nil
+	return &FSM{ring: o.Ring, logger: o.Logger, keep: keep, store: newStore(keep)}
 }
 
 // Get returns the entry of key, or [ErrNotFound]. Any goroutine may call it; it

@@ -40,11 +40,7 @@ func newLoggingMachine(t tester, keep int, logger *slog.Logger) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := newFSM(Options{Ring: ring, Logger: logger}, keep)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &machine{FSM: f, ring: ring}
+	return &machine{FSM: newFSM(Options{Ring: ring, Logger: logger}, keep), ring: ring}
 }
 
 // do applies a command at the next index.

@@ -191,10 +191,7 @@ func (n *Node) startFanout() (err error) {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	n.machine, err = fsm.New(fsm.Options{Ring: n.ring, Logger: n.log})
-	if err != nil {
-		return err
-	}
+	n.machine = fsm.New(fsm.Options{Ring: n.ring, Logger: n.log})
 	n.spawn("dispatcher", func(ctx context.Context) { dispatcher.Run(ctx) }) // its only error is that it was stopped
 	return nil
 }
