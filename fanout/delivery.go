@@ -31,7 +31,7 @@ func (d *Dispatcher) changes(events []*Event) {
 	if d.registry.keyed.Load() > 0 {
 		d.keyed(d.keys.split(events))
 	}
-	for _, w := range d.registry.patterns.everything() {
+	for w := d.registry.patterns.everything.Load(); w != nil; w = w.next.Load() {
 		d.serve(w, events)
 	}
 	if d.registry.patterns.any() {

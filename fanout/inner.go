@@ -12,8 +12,7 @@ type watcher struct {
 	registry *Registry
 	filter   string // key, or pattern if the flag isPattern is set
 
-	// Neighbours among the watchers of the same key, changed under the key's
-	// shard lock; the dispatcher follows next without it.
+	// Neighbours among the watchers of the same key, or of >: see link.
 	next atomic.Pointer[watcher]
 	prev *watcher
 

@@ -238,13 +238,7 @@ func (r *Registry) insert(w *watcher) {
 		return
 	}
 	r.keyed.Add(1)
-	r.keys.update(w.filter, func(first *watcher) *watcher {
-		w.next.Store(first)
-		if first != nil {
-			first.prev = w
-		}
-		return w
-	})
+	r.keys.update(w.filter, w.link)
 }
 
 // remove takes out a watcher that was inserted; its owner sees to it that it
@@ -253,20 +247,7 @@ func (r *Registry) remove(w *watcher) {
 	if w.flags.have(isPattern) {
 		r.patterns.remove(w)
 	} else {
-		r.keys.update(w.filter, func(first *watcher) *watcher {
-			// w.next stays: the dispatcher may stand on w just now, and finds
-			// its way on there.
-			prev, next := w.prev, w.next.Load()
-			w.prev = nil
-			if next != nil {
-				next.prev = prev
-			}
-			if prev == nil {
-				return next
-			}
-			prev.next.Store(next)
-			return first
-		})
+		r.keys.update(w.filter, w.unlink)
 		r.keyed.Add(-1)
 	}
 	r.roster.remove(w)
