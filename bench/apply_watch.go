@@ -172,10 +172,7 @@ func newApplier(arm int, commands [][]byte) (_ *applier, err error) {
 			a.rig.idle.Stop()
 		}
 	}
-	if a.machine, err = fsm.New(fsm.Options{Ring: ring}); err != nil {
-		a.stop()
-		return nil, err
-	}
+	a.machine = fsm.New(fsm.Options{Ring: ring})
 	now := time.Now()
 	for i := range a.logs {
 		a.logs[i] = &raft.Log{AppendedAt: now}

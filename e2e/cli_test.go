@@ -28,22 +28,35 @@ func TestNatsCommand(t *testing.T) {
 	mustMatch(t, "get", get, `Watch-Rev: `+rev)
 	mustMatch(t, "get", get, `(?m)^hello$`)
 
+	stale := n.nats("req", "kv.stale.get.mykey", "", "-H", "Kv-Min-Rev:"+rev)
+	mustMatch(t, "stale get", stale, `Watch-Rev: `+rev)
+	mustMatch(t, "stale get", stale, `(?m)^hello$`)
+
 	conflict := n.nats("req", "kv.put.mykey", "late", "-H", "Kv-If-Rev:1")
 	mustMatch(t, "conflict", conflict, `Nats-Service-Error-Code: 409`)
 	mustMatch(t, "conflict", conflict, `Nats-Service-Error: .*revision `+rev)
 	mustMatch(t, "conditional put", n.nats("req", "kv.put.mykey", "second", "-H", "Kv-If-Rev:"+rev), `Watch-Rev: \d+`)
 	sub.waitFor(`second`)
 
+	batch := n.nats("req", "kv.batch", `[{"op":"put","key":"mykey","value":"third"},{"op":"put","key":"other","value":"x","if_rev":0}]`)
+	atomic := mustMatch(t, "batch", batch, `Watch-Rev: (\d+)`)[1]
+	sub.waitFor(`third`)
+	mustMatch(t, "position in the batch", sub.output(), `Watch-Batch: 0/2`)
+	mustMatch(t, "the rest of the batch", n.nats("req", "kv.get.other", ""), `Watch-Rev: `+atomic)
+	again := n.nats("req", "kv.batch", `[{"op":"put","key":"mykey","value":"never"},{"op":"put","key":"other","value":"y","if_rev":0}]`)
+	mustMatch(t, "refused batch", again, `Nats-Service-Error: .*"other" is at revision `+atomic)
+
 	gone := mustMatch(t, "delete", n.nats("req", "kv.delete.mykey", ""), `Watch-Rev: (\d+)`)[1]
 	sub.waitFor(`Watch-Rev: ` + gone + `\b`)
 	sub.waitFor(`Watch-Op: delete`)
 	mustMatch(t, "get of a deleted key", n.nats("req", "kv.get.mykey", ""), `Nats-Service-Error-Code: 404`)
 	mustMatch(t, "delete of a deleted key", n.nats("req", "kv.delete.mykey", ""), `Nats-Service-Error-Code: 404`)
-	if out := sub.output(); strings.Contains(out, "late") {
+	if out := sub.output(); strings.Contains(out, "late") || strings.Contains(out, "never") {
 		t.Fatalf("a refused put was published:\n%s", out)
 	}
 	mustMatch(t, "micro", n.nats("micro", "ls"), `watchcast`)
 	mustMatch(t, "micro", n.nats("micro", "info", "watchcast"), `kv\.put\.>`)
+	mustMatch(t, "micro", n.nats("micro", "info", "watchcast-replica"), `kv\.stale\.get\.>`)
 }
 
 func TestNatsCommandBadInput(t *testing.T) {
@@ -58,6 +71,9 @@ func TestNatsCommandBadInput(t *testing.T) {
 		{"malformed escape", []string{"req", "kv.put.a%zz", "x"}, `Error-Code: 400`},
 		{"malformed condition", []string{"req", "kv.put.a", "x", "-H", "Kv-If-Rev:new"}, `Error-Code: 400`},
 		{"unknown header", []string{"req", "kv.put.a", "x", "-H", "Kv-Color:blue"}, `Error-Code: 400`},
+		{"malformed minimum", []string{"req", "kv.stale.get.a", "", "-H", "Kv-Min-Rev:new"}, `Error-Code: 400`},
+		{"malformed batch", []string{"req", "kv.batch", "a=1"}, `Error-Code: 400`},
+		{"key twice in a batch", []string{"req", "kv.batch", `[{"op":"delete","key":"a"},{"op":"delete","key":"a"}]`}, `Error: bad batch: key "a" occurs twice`},
 		{"unknown operation", []string{"req", "kv.steal.a", "x"}, `(?i)no responders`},
 		{"forged event", []string{"pub", "watch.a", "forged"}, `(?i)permissions violation`},
 		{"forged beacon", []string{"pub", "_watch.beacon", "forged"}, `(?i)permissions violation`},

@@ -5,6 +5,7 @@ go 1.26.0
 replace github.com/watchcast/watchcast => ../
 
 require (
+	github.com/hashicorp/raft v1.8.0
 	github.com/nats-io/nats.go v1.55.0
 	github.com/watchcast/watchcast v0.0.0
 )
@@ -28,7 +29,6 @@ require (
 	github.com/hashicorp/go-metrics v0.7.0 // indirect
 	github.com/hashicorp/go-msgpack/v2 v2.1.5 // indirect
 	github.com/hashicorp/golang-lru v1.0.2 // indirect
-	github.com/hashicorp/raft v1.8.0 // indirect
 	github.com/hashicorp/raft-wal v0.4.1 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/mattn/go-colorable v0.1.12 // indirect

@@ -111,6 +111,47 @@ func TestChanContext(t *testing.T) {
 	})
 }
 
+// TestChanContextAfterTheEnd: the context still ends the goroutine of a watcher that
+// had ended before, with events that nobody comes for.
+func TestChanContextAfterTheEnd(t *testing.T) {
+	ends := map[string]struct {
+		end  func(h *harness)
+		want error
+	}{
+		"with its dispatcher": {(*harness).stop, ErrClosed},
+		"because it lagged":   {func(h *harness) { h.put("a", "a", "a", "a") }, ErrLagged},
+	}
+	for name, c := range ends {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, 64, func(t *testing.T, h *harness) {
+				ctx, cancel := context.WithCancel(t.Context())
+				w, err := h.registry.WatchKey(ctx, "a", WithBuffer(2), WithPolicy(Cancel))
+				if err != nil {
+					t.Fatal(err)
+				}
+				ch := w.Chan()
+				h.put("a", "a")
+				synctest.Wait()
+				c.end(h)
+				synctest.Wait()
+				if !errors.Is(w.Err(), c.want) {
+					t.Fatalf("Err is %v, want %v", w.Err(), c.want)
+				}
+				cancel()
+				synctest.Wait()
+				if _, ok := <-ch; ok {
+					t.Error("received an event after the end of the context")
+				}
+				if !errors.Is(w.Err(), c.want) {
+					t.Errorf("Err has become %v", w.Err())
+				}
+				h.wantLen(t, 0)
+				w.Stop()
+			})
+		})
+	}
+}
+
 // TestChanStopHammer: Stop beside a receiver and a writer at full speed.
 func TestChanStopHammer(t *testing.T) {
 	eachGOMAXPROCS(t, func(t *testing.T) {

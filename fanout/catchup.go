@@ -41,7 +41,7 @@ type catchUp struct {
 	cursor   *Cursor
 	read     []*Event // of the ring, not looked at yet
 	buf      []*Event
-	closed   bool
+	closed   bool // it is over: nothing more is to be read
 }
 
 const catchUpBatch = 64 // events read of the ring at a time
@@ -56,7 +56,7 @@ func (c *catchUp) next(w *watcher) (e *Event, cancel error) {
 		if e = c.step(w); e == nil {
 			return nil, nil
 		}
-		wanted, cancel := w.caught(e)
+		wanted, cancel := w.caught(c, e)
 		if wanted || cancel != nil {
 			return e, cancel
 		}
@@ -77,7 +77,14 @@ func (c *catchUp) step(w *watcher) *Event {
 		clear(c.buf)
 		c.buf = c.cursor.Poll(c.buf[:0])
 		c.read = c.buf
-		if len(c.read) == 0 && (w.goLive(c) || c.cursor.park()) {
+		if len(c.read) > 0 {
+			break
+		}
+		if w.goLive(c) {
+			c.cursor.Close() // without the watcher's lock, for which the dispatcher may wait
+			return nil
+		}
+		if c.cursor.park() {
 			return nil
 		}
 	}
@@ -108,16 +115,17 @@ func (c *catchUp) close() {
 
 // caught counts an event that was read while catching up, and says whether it is
 // for the consumer, or why the watcher must end instead.
-func (w *watcher) caught(e *Event) (wanted bool, cancel error) {
+func (w *watcher) caught(c *catchUp, e *Event) (wanted bool, cancel error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.extra.catchUp == nil {
-		return false, nil // stopped meanwhile
+	if w.extra.catchUp != c {
+		c.closed = true // stopped meanwhile, and who did waits to release the rest
+		return false, nil
 	}
 	if e.Op == Lagged && w.buf.policy == Cancel {
 		return false, laggedFrom(e.PrevRevision)
 	}
-	wanted = e.Control() || w.buf.ops.has(e.Op) && w.extra.catchUp.filter.Match(e.Key)
+	wanted = e.Control() || w.buf.ops.has(e.Op) && c.filter.Match(e.Key)
 	if wanted && e.counts() {
 		w.matched++
 		w.delivered++
@@ -143,6 +151,5 @@ func (w *watcher) goLive(c *catchUp) bool {
 	w.extra.catchUp = nil
 	c.closed = true
 	c.cursor.unpark(false)
-	c.cursor.Close()
 	return true
 }

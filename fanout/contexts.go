@@ -54,8 +54,14 @@ func (c *contexts) expire(g *contextGroup, cause error) {
 		delete(c.of, w)
 	}
 	c.mu.Unlock()
+	var behind []*catchUp
 	for w := range g.watchers {
-		w.end(cause, false)
+		if b := w.finish(cause, false); b != nil {
+			behind = append(behind, b)
+		}
+	}
+	for _, b := range behind { // last, because one may wait for a consumer that reads
+		b.close()
 	}
 }
 

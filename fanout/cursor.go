@@ -3,6 +3,7 @@ package fanout
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sort"
 	"sync/atomic"
 	"time"
@@ -185,9 +186,10 @@ func (c *Cursor) lapped() (marker *Event, head uint64) {
 }
 
 // Next waits until there is something to read and appends it to buf as
-// [Cursor.Poll] does. The error is that of ctx. It blocks only the caller; buf
-// must have capacity to spare.
+// [Cursor.Poll] does. The error is that of ctx. It blocks only the caller. If buf
+// has no capacity to spare it grows.
 func (c *Cursor) Next(ctx context.Context, buf []*Event) ([]*Event, error) {
+	buf = slices.Grow(buf, 1)
 	n := len(buf)
 	for {
 		if buf = c.Poll(buf); len(buf) > n {

@@ -11,6 +11,25 @@ import (
 	"time"
 )
 
+// TestCursorNextMakesRoom: a buffer with none to spare is no reason to go round for
+// ever.
+func TestCursorNextMakesRoom(t *testing.T) {
+	r := newTestRing(t, 4)
+	c := r.Cursor(0)
+	defer c.Close()
+	r.Push(change("a", 1))
+	r.Push(change("a", 2))
+	r.Flush()
+	var got []*Event
+	for len(got) < 2 {
+		var err error
+		if got, err = c.Next(t.Context(), got[:len(got):len(got)]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantEvents(t, got, 1, 2)
+}
+
 func TestCursorNextWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newTestRing(t, 4)

@@ -2,7 +2,8 @@ package fanout
 
 // deliver hands events, whole revisions in order, to everyone they concern.
 // Each watcher must receive what is its own in order; among watchers there is
-// none. So a watcher takes all that is for it at one time.
+// none. So of the changes between two control events a watcher takes all that is for
+// it at one time; with a pattern it may be in parts, one after the other.
 func (d *Dispatcher) deliver(events []*Event) {
 	for len(events) > 0 {
 		n := 0
@@ -30,7 +31,7 @@ func (d *Dispatcher) changes(events []*Event) {
 	if d.registry.keyed.Load() > 0 {
 		d.keyed(d.keys.split(events))
 	}
-	for _, w := range d.registry.patterns.everything() {
+	for w := d.registry.patterns.everything.Load(); w != nil; w = w.next.Load() {
 		d.serve(w, events)
 	}
 	if d.registry.patterns.any() {
@@ -75,8 +76,8 @@ func (d *Dispatcher) collect(events []*Event) {
 		for _, w := range d.matches {
 			d.inboxes.add(w, e)
 		}
+		clear(d.matches) // the next event may have fewer
 	}
-	clear(d.matches)
 }
 
 func (d *Dispatcher) offer(w *watcher, events []*Event) {

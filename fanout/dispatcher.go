@@ -65,8 +65,12 @@ func NewDispatcher(ring *Ring, registry *Registry, o DispatcherOptions) (*Dispat
 
 // Run delivers until ctx ends. Then every watcher ends with [ErrClosed], after
 // what it has buffered, and Run returns the cause of ctx. It may be called
-// once; a second call returns an error that wraps [ErrClosed].
+// once; a second call returns an error that wraps [ErrClosed], and one without a
+// context [ErrBadOption].
 func (d *Dispatcher) Run(ctx context.Context) error {
+	if ctx == nil {
+		return fmt.Errorf("%w: the context is nil", ErrBadOption)
+	}
 	if !d.started.CompareAndSwap(false, true) {
 		return fmt.Errorf("%w: Run was called before", ErrClosed)
 	}

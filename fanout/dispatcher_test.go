@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -132,6 +133,10 @@ func TestDispatcherOptions(t *testing.T) {
 		}
 	}
 	d, err := NewDispatcher(ring, registry, DispatcherOptions{})
+	var none context.Context
+	if err := d.Run(none); !errors.Is(err, ErrBadOption) {
+		t.Errorf("Run without a context: %v, want ErrBadOption", err)
+	}
 	if err != nil || d.cursor.spin != DefaultSpin {
 		t.Errorf("with defaults: %v, spin %v", err, d.cursor.spin)
 	}

@@ -22,8 +22,8 @@
 //   - Batches are whole. The events of one revision are received together or
 //     lost together, up to the size of a watcher's buffer.
 //   - Watchers do not affect each other. A slow, stuck or abandoned one costs
-//     its own buffer and nothing else; watchers that a consumer waits for come
-//     first.
+//     its own buffer and nothing else. As a rule those that a consumer waits for
+//     are served first.
 //   - A start is exact. A watcher receives the events above [Watcher.Start] and
 //     none below; what is published after Watch returned lies above. Who begins
 //     with a revision ([FromRevision]) or with the present state ([WithInitial])
@@ -47,16 +47,16 @@
 // the writer and falls off the ring, which every watcher is told; or one
 // watcher's buffer is full, which that watcher is told. What a full buffer drops is
 // the watcher's [Policy]; by default the newest events: what is held stays, and when
-// there is room again the marker goes in ahead of the next event. With a Front there is a third: too much waits
-// for the one producer that is at work ([Front.Dropped]), which every watcher is
-// told.
+// there is room again the marker goes in ahead of the next event.
+//
+// With a Front there is a third: too much waits for the one producer that is at work
+// ([Front.Dropped]), which every watcher is told.
 //
 // # Goroutines
 //
 // The package starts none for its work. The owner of a [Dispatcher] runs it (Run
 // has one more beside it, which does nothing but get the first one noticed by an
-// idle processor, and which it waits for);
-// a producer calls Push and Flush from one goroutine at a time; each [Cursor]
+// idle processor, and which it waits for); a producer calls Push and Flush from one goroutine at a time; each [Cursor]
 // belongs to one reader; watchers are pulled by their consumers, and only
 // [Watcher.Chan] has a goroutine, which [Watcher.Stop] waits for. (The standard
 // library runs a context's end and the finalizer of a watcher that was dropped

@@ -45,7 +45,8 @@ func (p *program) set(key, value string) {
 }
 
 // watch registers a watcher and, as examples must print the same every time, a
-// second one of the same pattern, to wait on until both have what was written.
+// second one of everything. settle waits until that one has all that was written,
+// and ends the dispatcher, so that a loop over the first one ends too.
 func (p *program) watch(pattern string, opts ...fanout.WatchOption) (w *fanout.Watcher, settle func()) {
 	w, err := p.registry.Watch(context.Background(), pattern, opts...)
 	if err != nil {
@@ -64,8 +65,7 @@ func (p *program) watch(pattern string, opts ...fanout.WatchOption) (w *fanout.W
 			seen = e.Revision
 		}
 		all.Stop()
-		// A watch is told of an end only after all that was delivered.
-		p.stop()
+		p.stop() // which lets it deliver the rest of what it has read, and every watcher be drained
 	}
 }
 

@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats-server/v2/server/gsl"
 )
@@ -51,6 +52,22 @@ func newPatternFilter(pattern string) Filter {
 
 // Key returns the key if the filter is that of one.
 func (f Filter) Key() (string, bool) { return f.text, !f.pattern && f.text != "" }
+
+// Prefix returns what every key that is meant begins with, as far as the filter
+// says: the key itself, or a pattern's tokens before its first wildcard, with the
+// dot behind them; empty for none.
+func (f Filter) Prefix() string {
+	if !f.pattern {
+		return f.text
+	}
+	head, _, _ := strings.Cut(f.text, "*")
+	head = strings.TrimSuffix(head, everyKey)
+	prefix, err := unescape(head)
+	if err != nil {
+		panic(fmt.Sprintf("fanout: pattern %q, which was checked, is malformed: %v", f.text, err))
+	}
+	return prefix
+}
 
 // String returns the key or the pattern.
 func (f Filter) String() string { return f.text }

@@ -3,15 +3,16 @@ package fanout
 import "sync/atomic"
 
 // flags are what is true of a watcher, in one word. Each is changed under the lock
-// named; whom a late answer does no harm may look without it.
+// that is named beside it. Without that lock a flag may be looked at too, where an
+// answer of a moment ago does no harm.
 type flags struct{ word atomic.Uint32 }
 
 const (
 	isPattern  = 1 << iota // it has a pattern, not a key; never changes
 	registered             // whoever ends it takes it out of the registry; mu
 	ended                  // mu
-	inContext              // the end of a context ends it; the contexts' lock
-	awaited                // a consumer waits for its next event; mu
+	inContext              // it was made under a context that may end; the contexts' lock, once
+	awaited                // a consumer waits in Next, or has asked for Ready; mu: see heed
 )
 
 func (f *flags) have(flag uint32) bool { return f.word.Load()&flag != 0 }

@@ -114,6 +114,8 @@ func NewFront(ring *Ring) (*Front, error) {
 		return nil, fmt.Errorf("%w: a front needs a ring", ErrBadOption)
 	case ring.next > 0:
 		return nil, fmt.Errorf("%w: the front's ring has events, with revisions that are not the front's; give it a new one", ErrBadOption)
+	case ring.readAbove() > 0:
+		return nil, fmt.Errorf("%w: a reader of the front's ring begins above revision %d (DispatcherOptions.After, or Ring.Cursor), and the revisions of a Front begin anew with the process; give 0", ErrBadOption, ring.readAbove())
 	case !ring.fronted.CompareAndSwap(false, true):
 		return nil, fmt.Errorf("%w: the ring has a front already; take another producer of that one", ErrBadOption)
 	}

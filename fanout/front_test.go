@@ -101,6 +101,10 @@ func TestNewFrontRefuses(t *testing.T) {
 	newTestFront(t, r)
 	_, err = NewFront(r)
 	wantBadOption(t, err, "has a front already")
+	late := &harness{ring: newTestRing(t, 4), registry: newTestRegistry(t, RegistryOptions{})}
+	late.join(t, DispatcherOptions{After: 7})
+	_, err = NewFront(late.ring)
+	wantBadOption(t, err, "DispatcherOptions.After", "above revision 7")
 }
 
 func TestFrontNumbersItsProducers(t *testing.T) {

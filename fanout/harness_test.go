@@ -152,8 +152,8 @@ func (h *harness) wantLen(t testT, want int) {
 		return
 	}
 	patterns := int(r.patterns.some.Load())
-	if all := r.patterns.all.Load(); all != nil {
-		patterns += len(*all)
+	for w := r.patterns.everything.Load(); w != nil; w = w.next.Load() {
+		patterns++
 	}
 	if r.keys.len() != 0 || patterns != 0 || r.patterns.matcher.Count() != 0 || len(r.contexts.groups) != 0 {
 		t.Fatalf("with no watcher left there are %d keys, %d patterns, %d in the matcher, %d contexts",

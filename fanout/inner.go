@@ -10,10 +10,9 @@ import (
 // byte counts: on 64-bit machines it takes 144, as many as the allocator gives.
 type watcher struct {
 	registry *Registry
-	filter   string // key, or pattern if pattern is set
+	filter   string // key, or pattern if the flag isPattern is set
 
-	// Neighbours among the watchers of the same key, changed under the key's
-	// shard lock; the dispatcher follows next without it.
+	// Neighbours among the watchers of the same key, or of >: see link.
 	next atomic.Pointer[watcher]
 	prev *watcher
 
@@ -30,14 +29,16 @@ type watcher struct {
 	dropped   uint64 // of these, lost to a full buffer
 }
 
-// extra is what a watcher has more if a consumer has waited for it, or if it has
-// a pattern, conflates, catches up or ended for a reason of its own.
+// extra is the part of a watcher that few need: those that a consumer has waited
+// for, and those that have a pattern, conflate, catch up, tell of progress or ended
+// for a reason of their own.
 type extra struct {
 	inbox []*Event // of a pattern; the dispatcher's: see inboxes
 
 	// Guarded by the watcher's mutex.
 	wake      chan struct{} // one slot, never closed; made when a consumer first waits
 	waiting   int32         // consumers that wait in Next
+	usesReady bool          // Ready was called; those in Next take from the same channel
 	armed     bool          // a consumer that uses Ready has found nothing
 	late      bool          // it began in the past or with a state
 	catchUp   *catchUp      // until it is live; what it reads it reads itself
@@ -86,6 +87,9 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 	w.mu.Lock()
 	if waited {
 		w.extra.waiting--
+		if w.extra.usesReady {
+			w.extra.armed = true // the signal may have been for Ready
+		}
 	}
 	if w.behind() != nil {
 		if e = w.takeBehind(); e != nil {
@@ -105,7 +109,7 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 		if wait {
 			wake = w.waitable()
 			w.extra.waiting++
-		} else if w.extra != nil {
+		} else if w.extra != nil && w.extra.usesReady {
 			w.extra.armed = true
 		}
 		w.heed()
@@ -140,7 +144,7 @@ func (w *watcher) takeBehind() *Event {
 func (w *watcher) leave() {
 	w.mu.Lock()
 	w.extra.waiting--
-	next := w.waker() // it may have taken a signal that was meant for another
+	next := w.waker() // for the others; one signal too many does no harm
 	w.mu.Unlock()
 	signal(next)
 }
@@ -148,7 +152,7 @@ func (w *watcher) leave() {
 func (w *watcher) ready() <-chan struct{} {
 	w.mu.Lock()
 	wake := w.waitable()
-	w.extra.armed = true
+	w.extra.usesReady, w.extra.armed = true, true
 	next := w.waker()
 	w.mu.Unlock()
 	signal(next)
@@ -281,10 +285,18 @@ func laggedFrom(from uint64) error {
 }
 
 // end makes the watcher end with err, once. With drain, what is buffered or still
-// to be caught up with may be taken first, until it is ended again without.
+// to be caught up with may be taken first, until it is ended again without: its
+// context still does that, or the goroutine of Chan might hold an event for ever.
 func (w *watcher) end(err error, drain bool) {
+	if behind := w.finish(err, drain); behind != nil {
+		behind.close()
+	}
+}
+
+// finish is end, but for what may have to wait for the consumer: the caller closes
+// what it returns.
+func (w *watcher) finish(err error, drain bool) (behind *catchUp) {
 	w.mu.Lock()
-	var behind *catchUp
 	if !drain {
 		w.buf.clear()
 		behind = w.discard()
@@ -296,15 +308,16 @@ func (w *watcher) end(err error, drain bool) {
 			w.more().err = err
 		}
 	}
-	wake, registered := w.waker(), w.flags.have(registered) && first
+	wake, leaves := w.waker(), w.flags.have(registered) && first
 	w.mu.Unlock()
-	if registered {
+	if !drain {
+		w.registry.contexts.remove(w)
+	}
+	if leaves {
 		w.registry.remove(w)
 	}
 	signal(wake)
-	if behind != nil {
-		behind.close()
-	}
+	return behind
 }
 
 // discard drops what the extra part holds, and returns what is to be closed.

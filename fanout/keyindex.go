@@ -105,8 +105,9 @@ const (
 //
 // # What it costs
 //
-// A key costs an entry of 48 bytes and a box of 8 bytes, because the map stores a pointer to its value and ours is a pointer
-// itself (it cannot hold a V in place: Get would return a copy). A bucket costs
+// A key costs an entry of 48 bytes and a box of 8 bytes, because the map stores a
+// pointer to its value and ours is a pointer itself (it cannot hold a V in place:
+// Get would return a copy). A bucket costs
 // a sentinel with its box and two slots, 72 bytes, and there are one to two keys
 // for each. Replacing a value allocates a new box. A get hashes the key twice,
 // once for the shard and once inside the map, and allocates nothing. An update

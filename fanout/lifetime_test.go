@@ -103,6 +103,22 @@ func (h *harness) awaitCollection(t *testing.T, left int) {
 	}
 }
 
+// TestMatchesAreForgotten: watchers that an event of a read was for are let go,
+// though a later one was for fewer.
+func TestMatchesAreForgotten(t *testing.T) {
+	h := newHarness(t, 64, RegistryOptions{})
+	for range 3 {
+		h.watch(t, "a.*")
+	}
+	h.watch(t, "b.*")
+	h.dispatcher.deliver([]*Event{change("a.b", 1), change("b.b", 2)})
+	for _, w := range h.dispatcher.matches[:cap(h.dispatcher.matches)] {
+		if w != nil {
+			t.Fatalf("a watcher of %s is still referred to", w.filter)
+		}
+	}
+}
+
 // TestIdleDispatcherPinsNothing: events that the ring has dropped and everybody
 // has received are let go, though the dispatcher may never again have as many
 // at a time.

@@ -10,7 +10,7 @@ type Delivery struct {
 	Dropped   uint64        // events lost to full buffers
 	Took      time.Duration // to look up and deliver all of them
 	Age       time.Duration // of the oldest one when all were delivered, since its Time; 0 if it has none
-	Remaining uint64        // revisions that were published meanwhile
+	Remaining uint64        // how far the newest published revision lies above the last one read
 }
 
 // observed delivers events and tells the observer.

@@ -18,8 +18,8 @@ type patternIndex struct {
 	matcher *gsl.GenericSublist[*watcher]
 	some    atomic.Int64 // watchers in matcher
 
-	mu  sync.Mutex
-	all atomic.Pointer[[]*watcher] // watchers of >, copied on change
+	mu         sync.Mutex
+	everything atomic.Pointer[watcher] // the first watcher of >; changed under mu
 }
 
 const everyKey = ">"
@@ -34,7 +34,7 @@ func (x *patternIndex) add(w *watcher) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.edit(func(list []*watcher) []*watcher { return append(list, w) })
+	x.everything.Store(w.link(x.everything.Load()))
 }
 
 func (x *patternIndex) remove(w *watcher) {
@@ -46,31 +46,7 @@ func (x *patternIndex) remove(w *watcher) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.edit(func(list []*watcher) []*watcher {
-		for i, o := range list {
-			if o == w {
-				return append(list[:i], list[i+1:]...)
-			}
-		}
-		return list
-	})
-}
-
-func (x *patternIndex) edit(change func([]*watcher) []*watcher) {
-	var list []*watcher
-	if old := x.all.Load(); old != nil {
-		list = append(make([]*watcher, 0, len(*old)+1), *old...)
-	}
-	list = change(list)
-	x.all.Store(&list)
-}
-
-// everything returns the watchers of >.
-func (x *patternIndex) everything() []*watcher {
-	if all := x.all.Load(); all != nil {
-		return *all
-	}
-	return nil
+	x.everything.Store(w.unlink(x.everything.Load()))
 }
 
 // any reports whether there are watchers of other patterns.

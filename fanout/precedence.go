@@ -2,31 +2,37 @@ package fanout
 
 import "runtime"
 
-// precedence is who of a read was left for later.
+// precedence is who is left for later while a read is delivered.
 //
 // Nobody sees a stalled watcher being late, but a consumer that waits sees every
 // microsecond that is spent on others before it. So watchers with a waiting
-// consumer get their events at once, the rest behind them, among which are all
-// that are stalled. A consumer that was woken would still have to wait: it stands
-// beside the run queue of the dispatcher's processor, which the dispatcher keeps
-// busy with the rest. So it gives way in between, if the read was small. Where
-// more comes in than that, throughput counts, and nobody waits for long.
+// consumer get their events when they are met, the rest behind them, among which
+// are all that are stalled; but when maxLater of these have come together they are
+// served, and who waits may be behind them.
 //
-// A watcher is met once in a read, with all that is for it, so its own events
-// stay in order whichever of the two it is.
+// A consumer that was woken would still have to wait: it stands beside the run
+// queue of the dispatcher's processor, which the dispatcher keeps busy with the
+// rest. So the dispatcher gives way in between, if the read was small. If it was
+// not, more has come in than that, and throughput counts.
+//
+// A watcher of a key or of > is met once in a run of changes, with all that is for
+// it. So what is left for later is all there is, and its events stay in order. The
+// watchers of other patterns are not left here but in their inboxes, which keep
+// the order whenever they are emptied.
 type precedence struct {
-	later []delivery
+	later []postponed
 	woken bool // somebody who waited was served
 }
 
-type delivery struct {
+// postponed is what is still to be offered to a watcher.
+type postponed struct {
 	watcher *watcher
 	events  []*Event
 }
 
 const (
-	maxLater   = 256 // watchers left for later, beside those with an inbox
-	smallBatch = 64  // events, about what Raft applies at once
+	maxLater  = 256 // watchers left for later, beside those with an inbox
+	smallRead = 64  // events, about what Raft applies at once
 )
 
 // serve offers events to a watcher that somebody waits for; to others later.
@@ -40,7 +46,7 @@ func (d *Dispatcher) serve(w *watcher, events []*Event) {
 	case len(p.later) == maxLater:
 		d.serveLater()
 	}
-	p.later = append(p.later, delivery{w, events})
+	p.later = append(p.later, postponed{w, events})
 }
 
 // serveInboxes empties the inboxes that somebody waits for.
@@ -51,10 +57,11 @@ func (d *Dispatcher) serveInboxes() {
 	})
 }
 
-// giveWay lets those run who were woken by a small read, if there is more to do.
+// giveWay lets those run who were woken by a read of few events, if there is more to
+// do.
 func (d *Dispatcher) giveWay(read int) {
 	p := &d.precedence
-	if p.woken && read <= smallBatch && (len(p.later) > 0 || d.inboxes.events > 0) {
+	if p.woken && read <= smallRead && (len(p.later) > 0 || d.inboxes.events > 0) {
 		runtime.Gosched()
 	}
 	p.woken = false

@@ -113,6 +113,12 @@ func TestAwaited(t *testing.T) {
 		is(false, "at first")
 		w.TryNext()
 		is(false, "by one who has looked and never asked to be woken")
+		polled := h.watch(t, "*")
+		polled.TryNext()
+		if polled.inner.flags.have(awaited) {
+			t.Error("awaited is true of a pattern by one who has looked and never asked to be woken")
+		}
+		polled.Stop()
 		w.Ready()
 		is(true, "by one who asked for Ready")
 		h.put("k")

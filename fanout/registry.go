@@ -56,7 +56,7 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 // WatchKey registers a watcher of one key, given as it is (not as a subject
 // form). It is live when WatchKey returns: it receives every change of the key
 // with a revision above [Watcher.Start], or is told what it lost. It ends when
-// ctx does.
+// ctx does, and what it holds by then is discarded.
 //
 // Errors wrap [ErrBadKey], [ErrBadOption], [ErrTooManyWatchers], [ErrClosed],
 // or are the cause of ctx.
@@ -138,6 +138,7 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 	}
 	r.contexts.add(ctx, w)
 	if err := w.begin(r); err != nil {
+		r.contexts.remove(w)
 		r.remove(w)
 		return nil, err
 	}
@@ -237,35 +238,16 @@ func (r *Registry) insert(w *watcher) {
 		return
 	}
 	r.keyed.Add(1)
-	r.keys.update(w.filter, func(first *watcher) *watcher {
-		w.next.Store(first)
-		if first != nil {
-			first.prev = w
-		}
-		return w
-	})
+	r.keys.update(w.filter, w.link)
 }
 
 // remove takes out a watcher that was inserted; its owner sees to it that it
-// happens once.
+// happens once. Its context keeps it for as long as there is something to take.
 func (r *Registry) remove(w *watcher) {
 	if w.flags.have(isPattern) {
 		r.patterns.remove(w)
 	} else {
-		r.keys.update(w.filter, func(first *watcher) *watcher {
-			// w.next stays: the dispatcher may stand on w just now, and finds
-			// its way on there.
-			prev, next := w.prev, w.next.Load()
-			w.prev = nil
-			if next != nil {
-				next.prev = prev
-			}
-			if prev == nil {
-				return next
-			}
-			prev.next.Store(next)
-			return first
-		})
+		r.keys.update(w.filter, w.unlink)
 		r.keyed.Add(-1)
 	}
 	r.roster.remove(w)
@@ -273,7 +255,6 @@ func (r *Registry) remove(w *watcher) {
 		r.progress.remove(w)
 		r.asked.Add(-1)
 	}
-	r.contexts.remove(w)
 	r.stats.retire(w)
 	r.count.Add(-1)
 }

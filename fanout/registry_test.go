@@ -208,6 +208,45 @@ func TestContextEnds(t *testing.T) {
 	})
 }
 
+// TestContextEndsBesideAReader: a consumer that is stuck in reading the state holds
+// up no other watcher of its context.
+func TestContextEndsBesideAReader(t *testing.T) {
+	reading, release := make(chan struct{}), make(chan struct{})
+	h := newHarness(t, 16, RegistryOptions{Snapshot: func(Filter) (Snapshot, error) {
+		return Snapshot{Next: func() *Event {
+			close(reading)
+			<-release
+			return nil
+		}}, nil
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	watchers := make([]*Watcher, 20) // they end in any order
+	for i := range watchers {
+		var opts []WatchOption
+		if i == 0 {
+			opts = append(opts, WithInitial())
+		}
+		var err error
+		if watchers[i], err = h.registry.WatchKey(ctx, "a", opts...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var reader sync.WaitGroup
+	defer reader.Wait()
+	defer close(release)
+	reader.Go(func() { watchers[0].TryNext() })
+	<-reading
+	cancel()
+	late, giveUp := context.WithTimeoutCause(context.Background(), patience, errors.New("it waits for the reader"))
+	defer giveUp()
+	for i, w := range watchers[1:] {
+		if _, err := w.Next(late); !errors.Is(err, context.Canceled) {
+			t.Fatalf("watcher %d: %v, want the end of its context", i+1, err)
+		}
+	}
+}
+
 // TestContextEndsWhileRegistering: whoever wins, no watcher stays behind.
 func TestContextEndsWhileRegistering(t *testing.T) {
 	eachGOMAXPROCS(t, func(t *testing.T) {

@@ -164,7 +164,8 @@ func NewRing(o RingOptions) (*Ring, error) {
 // after another, and each event once. It never blocks and does not allocate.
 //
 // A batch of more events than the ring has slots cannot be kept; readers get a
-// [Lagged] event for its revision instead.
+// [Lagged] event for its revision instead. A producer that cannot say what it
+// changed pushes one itself, from above the revision before it.
 func (r *Ring) Push(e *Event) {
 	if uint64(e.BatchSize) > r.size {
 		if e.Batch > 0 {
@@ -253,6 +254,15 @@ func (r *Ring) oldestStart() uint64 {
 		}
 		return e.Revision - uint64(e.step) + 1
 	}
+}
+
+// readAbove returns the highest revision that a cursor has been told to begin
+// above, before the first event is published.
+func (r *Ring) readAbove() (revision uint64) {
+	for _, c := range *r.cursors.Load() {
+		revision = max(revision, c.last)
+	}
+	return revision
 }
 
 // wake wakes every parked cursor.

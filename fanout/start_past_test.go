@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 )
@@ -81,6 +83,37 @@ func TestCatchUpOvertaken(t *testing.T) {
 			t.Errorf("Err is %v, want ErrLagged", cancelled.Err())
 		}
 	})
+}
+
+// TestStopWithinTheState: Stop does not wait until the rest of the state is read.
+func TestStopWithinTheState(t *testing.T) {
+	const keys = 1000
+	var w *Watcher
+	var stop sync.WaitGroup
+	read, closed := 0, 0
+	next := func() *Event {
+		switch read++; {
+		case read == 2:
+			stop.Go(w.Stop)
+			for w.Err() == nil {
+				runtime.Gosched()
+			}
+		case read > keys:
+			return nil
+		}
+		return change("a", 1)
+	}
+	h := newHarness(t, 16, RegistryOptions{Snapshot: func(Filter) (Snapshot, error) {
+		return Snapshot{Revision: 1, Next: next, Close: func() { closed++ }}, nil
+	}})
+	w = h.watchKey(t, "a", WithInitial())
+	if n := len(drain(w)); n != 1 {
+		t.Errorf("%d entries were received, stopped while the second was read", n)
+	}
+	stop.Wait()
+	if read != 2 || closed != 1 {
+		t.Errorf("%d of %d entries were read, and the state was closed %d times", read, keys, closed)
+	}
 }
 
 // TestStartRefused: what conflicts, or cannot be had, is refused by name and

@@ -117,6 +117,52 @@ func TestEvents(t *testing.T) {
 	})
 }
 
+// TestConsumerPanics: in its loop, or within what it reads of the state. Nobody else
+// notices, and who recovers may go on with the watcher.
+func TestConsumerPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fails := true
+		h := &harness{ring: newTestRing(t, 16), registry: newTestRegistry(t, RegistryOptions{Snapshot: func(Filter) (Snapshot, error) {
+			return Snapshot{Next: func() *Event {
+				if fails {
+					fails = false
+					panic("the state cannot be read")
+				}
+				return nil
+			}}, nil
+		}})}
+		h.join(t, DispatcherOptions{Spin: -1})
+		h.run(t)
+		other := h.watchKey(t, "a")
+		inLoop, inState := h.watchKey(t, "a"), h.watchKey(t, "a", WithInitial())
+		panics := func(consume func()) {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic does not reach the consumer")
+				}
+			}()
+			consume()
+		}
+		h.put("a", "a")
+		panics(func() {
+			for e := range inLoop.Events() {
+				panic(e)
+			}
+		})
+		panics(func() { inState.TryNext() })
+		h.put("a")
+		wantDrain(t, other, 1, 2, 3)
+		wantDrain(t, inLoop, 2, 3)
+		if e, err := inState.Next(t.Context()); err != nil || e.Op != Progress {
+			t.Errorf("after the panic: %+v, %v", e, err)
+		}
+		wantDrain(t, inState, 1, 2, 3)
+		inLoop.Stop()
+		inState.Stop()
+		h.wantLen(t, 1)
+	})
+}
+
 // TestStopDiscards: nothing can be received once Stop has returned.
 func TestStopDiscards(t *testing.T) {
 	bubble(t, 16, func(t *testing.T, h *harness) {
@@ -156,6 +202,54 @@ func TestConsumersPassTheSignalOn(t *testing.T) {
 			t.Errorf("%d of %d consumers got something", len(got), cap(got))
 		}
 		w.Stop()
+	})
+}
+
+// TestReadyBesideNext: a consumer in Next and one that uses Ready share the events.
+// Whichever of them takes the signal, the other one hears of what is left.
+func TestReadyBesideNext(t *testing.T) {
+	bubble(t, 16, func(t *testing.T, h *harness) {
+		w := h.watchKey(t, "a")
+		defer w.Stop()
+		next := func(times int) {
+			for range times {
+				if _, err := w.Next(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		hears := func(when string) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case <-w.Ready():
+			default:
+				t.Errorf("the one that uses Ready does not hear of an event %s", when)
+			}
+			wantEvents(t, drain(w), int(h.revision))
+		}
+		go next(1)
+		synctest.Wait()
+		ready := w.Ready()
+		h.put("a", "a")
+		synctest.Wait()
+		if len(ready) == 0 {
+			t.Error("nobody is told of the second event")
+		}
+		hears("beside one for Next")
+
+		h.put("a") // the signal is there, and not yet taken
+		synctest.Wait()
+		go next(2)
+		synctest.Wait() // the second Next has taken it for nothing
+		h.put("a")
+		synctest.Wait()
+		h.put("a")
+		synctest.Wait()
+		if len(ready) == 0 {
+			t.Error("nobody is told of what came after Next was done")
+		}
+		hears("whose signal went to Next")
 	})
 }
 

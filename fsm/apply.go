@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -15,48 +14,51 @@ type Result struct {
 	// Revision is the log index of the command, also of one that failed.
 	Revision uint64
 	// PrevRevision is the revision of the key's previous change, a delete
-	// included; 0 if there is none that is remembered, or the command failed.
+	// included; 0 if there is none that is remembered, the command failed, or it
+	// is a batch of several.
 	PrevRevision uint64
 	// Err is why nothing was changed; nil if the command was carried out.
 	Err error
 }
 
-// apply carries out one log entry of type LogCommand. The event is nil if
-// nothing was changed.
-func (s *store) apply(l *raft.Log) (*fanout.Event, Result) {
+// apply carries out one log entry of type LogCommand. It appends the events of
+// what was changed.
+func (s *store) apply(l *raft.Log, events []*fanout.Event) ([]*fanout.Event, Result) {
 	s.revision = l.Index
-	e, err := s.command(l)
+	before := len(events)
+	events, err := s.command(l, events)
 	r := Result{Revision: l.Index, Err: err}
-	if e != nil {
-		r.PrevRevision = e.PrevRevision
+	if len(events) == before+1 {
+		r.PrevRevision = events[before].PrevRevision
 	}
-	return e, r
+	return events, r
 }
 
-func (s *store) command(l *raft.Log) (*fanout.Event, error) {
+func (s *store) command(l *raft.Log, events []*fanout.Event) ([]*fanout.Event, error) {
 	c, err := ParseCommand(l.Data)
 	if err != nil {
-		return nil, err
+		return events, err
 	}
 	if c.Op == CommandInit {
 		if !s.initialized() {
 			s.cluster = c.Cluster
 		}
-		return nil, nil
+		return events, nil
 	}
 	if !s.initialized() {
-		return nil, ErrNotInitialized
+		return events, ErrNotInitialized
 	}
-	if err := fanout.CheckKey(c.Key); err != nil {
-		return nil, err
+	if err := c.Check(s.cluster); err != nil {
+		return events, err
 	}
-	if c.Op == CommandDelete {
-		return s.delete(c, l.Index, stamp(l.AppendedAt))
+	at := moment{l.Index, stamp(l.AppendedAt)}
+	if c.Op == CommandBatch {
+		return s.batch(c.Batch, events, at)
 	}
-	if limit := s.cluster.MaxValueBytes; len(c.Value) > limit {
-		return nil, fmt.Errorf("%w: it has %d bytes; the limit of this cluster is %d", ErrValueTooLarge, len(c.Value), limit)
+	if err := s.allows(c); err != nil {
+		return events, err
 	}
-	return s.put(c, l.Index, stamp(l.AppendedAt))
+	return append(events, s.change(c, at)), nil
 }
 
 // stamp reduces a time to what every replica has of it: the leader's carries a

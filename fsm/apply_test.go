@@ -18,10 +18,7 @@ import (
 
 // TestWithoutARing applies, and restores, where nobody is told.
 func TestWithoutARing(t *testing.T) {
-	f, err := New(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := New(Options{})
 	for i, c := range []Command{{Op: CommandInit, Cluster: testCluster}, put("k", "v")} {
 		l := &raft.Log{Index: uint64(i + 1), Data: c.Append(nil)}
 		if r := f.Apply(l).(Result); r.Err != nil {

@@ -19,6 +19,9 @@ const (
 	CommandPut CommandOp = 2
 	// CommandDelete removes a key; [ErrNotFound] if there is none.
 	CommandDelete CommandOp = 3
+	// CommandBatch carries out several puts and deletes of different keys, all
+	// or none.
+	CommandBatch CommandOp = 4
 )
 
 // Bounds of [Cluster].
@@ -60,17 +63,22 @@ type Command struct {
 	IfRevision *uint64
 	// Cluster, for init.
 	Cluster Cluster
+	// Batch, for batch: puts and deletes, 1 to MaxBatch, each key once. Their
+	// conditions are all of the state before the batch.
+	Batch []Command
 }
 
 // The encoding: the version, one byte, and then a message in the protobuf wire
 // format with these fields, in ascending order.
 //
-//	1  op          varint  init 1, put 2, delete 3
+//	1  op          varint  init 1, put 2, delete 3, batch 4
 //	2  key         bytes   put, delete
 //	3  value       bytes   put; may be empty
 //	4  if revision varint  put, delete; optional
 //	5  cluster id  bytes   init
 //	6  max value   varint  init
+//	7  batch       bytes   batch; for each command in it, a varint with the
+//	                       length of its message, and the message
 const commandVersion = 1
 
 const (
@@ -80,6 +88,7 @@ const (
 	fieldIfRevision protowire.Number = 4
 	fieldClusterID  protowire.Number = 5
 	fieldMaxValue   protowire.Number = 6
+	fieldBatch      protowire.Number = 7
 )
 
 // commandFields says which fields belong to an operation.
@@ -87,15 +96,21 @@ var commandFields = [...]struct{ required, optional fieldSet }{
 	CommandInit:   {setOf(fieldOp, fieldClusterID, fieldMaxValue), 0},
 	CommandPut:    {setOf(fieldOp, fieldKey, fieldValue), setOf(fieldIfRevision)},
 	CommandDelete: {setOf(fieldOp, fieldKey), setOf(fieldIfRevision)},
+	CommandBatch:  {setOf(fieldOp, fieldBatch), 0},
 }
 
 // Append appends the encoded command to dst and returns it. Fields that do not
 // belong to the operation are left out. It does not check anything: what is
 // wrong with a command, a replica says when it applies it.
 func (c Command) Append(dst []byte) []byte {
-	dst = append(dst, commandVersion)
+	return c.appendMessage(append(dst, commandVersion))
+}
+
+func (c Command) appendMessage(dst []byte) []byte {
 	dst = appendUint(dst, fieldOp, uint64(c.Op))
 	switch c.Op {
+	case CommandBatch:
+		return appendBytes(dst, fieldBatch, appendBatch(c.Batch))
 	case CommandInit:
 		dst = appendBytes(dst, fieldClusterID, c.Cluster.ID)
 		return appendUint(dst, fieldMaxValue, uint64(c.Cluster.MaxValueBytes))
@@ -112,8 +127,8 @@ func (c Command) Append(dst []byte) []byte {
 }
 
 // ParseCommand is the inverse of [Command.Append]. It accepts exactly what
-// Append makes of a command with a known operation and valid Cluster, whatever
-// the key and the value; the error for anything else wraps [ErrBadCommand].
+// Append makes of a command with a known operation, valid Cluster and at most
+// MaxBatch puts and deletes in Batch, whatever the keys and the values; the error for anything else wraps [ErrBadCommand].
 // The command's Value is a part of data, not a copy.
 func ParseCommand(data []byte) (Command, error) {
 	c, err := parseCommand(data)
@@ -130,12 +145,16 @@ func parseCommand(data []byte) (Command, error) {
 	if data[0] != commandVersion {
 		return Command{}, fmt.Errorf("its version is %d; this program knows %d", data[0], commandVersion)
 	}
+	return parseMessage(data[1:])
+}
+
+func parseMessage(data []byte) (Command, error) {
 	var (
 		c                   Command
 		op, revision, limit uint64
-		id                  []byte
+		id, batch           []byte
 	)
-	f := readFields(data[1:])
+	f := readFields(data)
 	for f.next() {
 		switch f.num {
 		case fieldOp:
@@ -150,6 +169,8 @@ func parseCommand(data []byte) (Command, error) {
 			id = f.bytes()
 		case fieldMaxValue:
 			limit = f.uint()
+		case fieldBatch:
+			batch = f.bytes()
 		default:
 			f.unknown()
 		}
@@ -164,9 +185,14 @@ func parseCommand(data []byte) (Command, error) {
 	if err := f.finish(commandFields[op].required, commandFields[op].optional); err != nil {
 		return Command{}, err
 	}
-	if c.Op == CommandInit {
+	switch c.Op {
+	case CommandInit:
 		var err error
 		c.Cluster, err = newCluster(id, limit)
+		return c, err
+	case CommandBatch:
+		var err error
+		c.Batch, err = parseBatch(batch)
 		return c, err
 	}
 	if f.seen.has(fieldIfRevision) {

@@ -16,13 +16,15 @@ import (
 
 // goldenCommands pins the encoding: it is in logs, so it never changes.
 var goldenCommands = map[string]Command{
-	"0108012a047465737430808040": {Op: CommandInit, Cluster: Cluster{ID: "test", MaxValueBytes: 1 << 20}},
-	"0108021201611a0162":         {Op: CommandPut, Key: "a", Value: []byte("b")},
-	"0108021201611a00":           {Op: CommandPut, Key: "a", Value: []byte{}},
-	"0108021201611a00200e":       put("a", "").at(14),
-	"0108021201611a002000":       put("a", "").at(0),
-	"010803120161":               del("a"),
-	"010803120161208001":         del("a").at(128),
+	"0108012a047465737430808040":                 {Op: CommandInit, Cluster: Cluster{ID: "test", MaxValueBytes: 1 << 20}},
+	"0108021201611a0162":                         {Op: CommandPut, Key: "a", Value: []byte("b")},
+	"0108021201611a00":                           {Op: CommandPut, Key: "a", Value: []byte{}},
+	"0108021201611a00200e":                       put("a", "").at(14),
+	"0108021201611a002000":                       put("a", "").at(0),
+	"010803120161":                               del("a"),
+	"010803120161208001":                         del("a").at(128),
+	"0108043a100708021201611a000708031201622005": batchOf(put("a", ""), del("b").at(5)),
+	"0108043a00":                                 batchOf(),
 }
 
 func TestCommandEncoding(t *testing.T) {
@@ -49,6 +51,7 @@ func TestBadCommands(t *testing.T) {
 	op := appendUint(nil, fieldOp, uint64(CommandPut))
 	key := appendBytes(nil, fieldKey, "a")
 	value := appendBytes(nil, fieldValue, "b")
+	batchOp := appendUint(nil, fieldOp, uint64(CommandBatch))
 	cases := map[string][]byte{
 		"empty":                    nil,
 		"version only":             {commandVersion},
@@ -56,11 +59,11 @@ func TestBadCommands(t *testing.T) {
 		"version 0":                append([]byte{0}, good[1:]...),
 		"no operation":             message(key, value),
 		"operation 0":              message(appendUint(nil, fieldOp, 0), key, value),
-		"unknown operation":        message(appendUint(nil, fieldOp, 4), key, value),
+		"unknown operation":        message(appendUint(nil, fieldOp, 5), key, value),
 		"operation that wraps":     message(appendUint(nil, fieldOp, 256+uint64(CommandPut)), key, value),
 		"no key":                   message(op, value),
 		"no value":                 message(op, key),
-		"unknown field":            append(slices.Clone(good), appendUint(nil, 7, 1)...),
+		"unknown field":            append(slices.Clone(good), appendUint(nil, 8, 1)...),
 		"unknown high field":       append(slices.Clone(good), appendUint(nil, 64+4, 1)...),
 		"field of another op":      message(op, key, value, appendBytes(nil, fieldClusterID, "x")),
 		"value in a delete":        message(appendUint(nil, fieldOp, uint64(CommandDelete)), key, value),
@@ -82,6 +85,16 @@ func TestBadCommands(t *testing.T) {
 		"values of negative bytes": initOf("x", -1),
 		"values too long":          initOf("x", MaxValueLimit+1),
 		"values of 2^32+1 bytes":   initOf("x", math.MaxUint32+2),
+		"batch in a put":           message(op, key, value, appendBytes(nil, fieldBatch, "")),
+		"no batch":                 message(batchOp),
+		"key of a batch":           message(batchOp, key, appendBytes(nil, fieldBatch, "")),
+		"batch cut short":          message(batchOp, appendBytes(nil, fieldBatch, batchOf(put("a", "b")).encoded()[:3])),
+		"garbage in a batch":       message(batchOp, appendBytes(nil, fieldBatch, "\x01\xff")),
+		"long form in a batch":     message(batchOp, appendBytes(nil, fieldBatch, "\x88\x00\x08\x02\x12\x01a\x1a\x01b")),
+		"nothing in a batch":       message(batchOp, appendBytes(nil, fieldBatch, "\x00")),
+		"batch in a batch":         batchOf(batchOf(put("a", "b"))).Append(nil),
+		"init in a batch":          batchOf(Command{Op: CommandInit, Cluster: testCluster}).Append(nil),
+		"one more than MaxBatch":   batchOf(slices.Repeat([]Command{del("a")}, MaxBatch+1)...).Append(nil),
 	}
 	for name, data := range cases {
 		if c, err := ParseCommand(data); !errors.Is(err, ErrBadCommand) || !reflect.DeepEqual(c, Command{}) {
@@ -109,21 +122,33 @@ const fieldKeyTag = byte(fieldKey<<3) | byte(protowire.BytesType)
 
 func commandGenerator() *rapid.Generator[Command] {
 	return rapid.Custom(func(t *rapid.T) Command {
-		c := Command{Op: rapid.SampledFrom([]CommandOp{CommandInit, CommandPut, CommandDelete}).Draw(t, "op")}
-		if c.Op == CommandInit {
+		c := Command{Op: rapid.SampledFrom([]CommandOp{CommandInit, CommandBatch, 0, 0}).Draw(t, "op")}
+		switch c.Op {
+		case CommandInit:
 			c.Cluster.ID = string(rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "id"))
 			c.Cluster.MaxValueBytes = rapid.IntRange(1, MaxValueLimit).Draw(t, "limit")
 			return c
+		case CommandBatch:
+			for range rapid.IntRange(0, 5).Draw(t, "commands") {
+				c.Batch = append(c.Batch, drawAnyChange(t))
+			}
+			return c
 		}
-		c.Key = string(rapid.SliceOf(rapid.Byte()).Draw(t, "key"))
-		if c.Op == CommandPut {
-			c.Value = rapid.SliceOf(rapid.Byte()).Draw(t, "value")
-		}
-		if rapid.Bool().Draw(t, "conditional") {
-			c.IfRevision = new(rapid.Uint64().Draw(t, "revision"))
-		}
-		return c
+		return drawAnyChange(t)
 	})
+}
+
+// drawAnyChange draws a put or delete of any key.
+func drawAnyChange(t *rapid.T) Command {
+	c := Command{Op: rapid.SampledFrom([]CommandOp{CommandPut, CommandDelete}).Draw(t, "op")}
+	c.Key = string(rapid.SliceOf(rapid.Byte()).Draw(t, "key"))
+	if c.Op == CommandPut {
+		c.Value = rapid.SliceOf(rapid.Byte()).Draw(t, "value")
+	}
+	if rapid.Bool().Draw(t, "conditional") {
+		c.IfRevision = new(rapid.Uint64().Draw(t, "revision"))
+	}
+	return c
 }
 
 func TestCommandRoundTrip(t *testing.T) {

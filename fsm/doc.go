@@ -8,7 +8,7 @@
 //
 // Raft calls Apply, ApplyBatch, Snapshot and Restore from one goroutine, and
 // Persist from another while applies go on. [FSM.Get], [FSM.Revision],
-// [FSM.Len], [FSM.Cluster] and [FSM.State] may be called from any goroutine at any time;
+// [FSM.Len], [FSM.Cluster], [FSM.List], [FSM.State] and [FSM.Await] may be called from any goroutine at any time;
 // each sees the state between two batches, never within one. A batch waits for
 // the readers that are looking something up and for nobody else: the ring never
 // blocks.
@@ -44,6 +44,12 @@
 // [Result], on every replica alike; nothing in a log entry or a snapshot makes
 // this package panic. A snapshot is read as a whole and checked before it
 // replaces the state; one that is damaged leaves the state as it was.
+//
+// # Other state machines
+//
+// [Wrap] gives a watch to any [raft.FSM] that is there already. Order holds for it
+// as above; what it cannot know, and what watchers may therefore conclude from less,
+// is said there.
 //
 // # Versions
 //

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"strings"
 	"time"
 
 	"github.com/tidwall/btree"
@@ -106,13 +107,13 @@ func (o ordered) all(yield func(*Entry) bool) {
 	o.tree.Scan(func(_ string, at *slot) bool { return yield(&at.Entry) })
 }
 
-// from returns a function that gives the entries one by one, in key order, and
-// then nil.
-func (o ordered) from() func() *Entry {
+// from returns a function that gives the entries whose keys begin with prefix one
+// by one, in key order, and then nil.
+func (o ordered) from(prefix string) func() *Entry {
 	i := o.tree.Iter()
-	next := i.First
+	next := func() bool { return i.Seek(prefix) }
 	return func() *Entry {
-		if !next() {
+		if !next() || !strings.HasPrefix(i.Key(), prefix) {
 			next = func() bool { return false }
 			return nil
 		}

@@ -9,13 +9,17 @@ import (
 // exactly one of them, or [fanout.ErrBadKey], or [fanout.ErrBadOption]; use
 // [errors.Is].
 var (
-	// ErrNotFound says that the key does not exist.
+	// ErrNotFound says that the key does not exist. Text behind it names the key
+	// where it is one of several.
 	ErrNotFound = errors.New("fsm: not found")
 	// ErrConflict says that the key is not at the revision that the command
 	// was made for. The error is a [*ConflictError].
 	ErrConflict = errors.New("fsm: conflict")
 	// ErrValueTooLarge refuses a value beyond Cluster.MaxValueBytes.
 	ErrValueTooLarge = errors.New("fsm: value too large")
+	// ErrBadBatch refuses a batch of no or too many operations, or with a key
+	// that occurs twice.
+	ErrBadBatch = errors.New("fsm: bad batch")
 	// ErrBadCommand refuses bytes that are no command of a version, operation
 	// or field that this program knows.
 	ErrBadCommand = errors.New("fsm: bad command")

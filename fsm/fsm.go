@@ -24,10 +24,15 @@ type Options struct {
 // FSM is the state machine. The package comment says who may call what, and
 // when; make one with [New].
 type FSM struct {
-	ring    *fanout.Ring
-	logger  *slog.Logger
-	keep    int    // tombstones
-	refused uint64 // bad commands so far; of the apply goroutine
+	ring   *fanout.Ring
+	logger *slog.Logger
+	keep   int // tombstones
+
+	// Of the apply goroutine.
+	refused uint64          // bad commands so far
+	events  []*fanout.Event // of one command
+
+	applied bell // rings after each batch, and after a restore
 
 	mu    sync.RWMutex // taken for writing by the apply goroutine only
 	store *store
@@ -36,15 +41,13 @@ type FSM struct {
 var _ raft.BatchingFSM = (*FSM)(nil)
 
 // New returns an empty state machine.
-func New(o Options) (*FSM, error) {
-	return newFSM(o, keptTombstones)
-}
+func New(o Options) *FSM { return newFSM(o, keptTombstones) }
 
-func newFSM(o Options, keep int) (*FSM, error) {
+func newFSM(o Options, keep int) *FSM {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &FSM{ring: o.Ring, logger: o.Logger, keep: keep, store: newStore(keep)}, nil
+	return &FSM{ring: o.Ring, logger: o.Logger, keep: keep, store: newStore(keep)}
 }
 
 // Get returns the entry of key, or [ErrNotFound]. Any goroutine may call it; it
@@ -100,17 +103,22 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 		if l.Type != raft.LogCommand {
 			continue
 		}
-		e, r := f.store.apply(l)
-		if e != nil && f.ring != nil {
-			f.ring.Push(e)
-			changed = true
+		var r Result
+		f.events, r = f.store.apply(l, f.events[:0])
+		for _, e := range f.events {
+			if f.ring != nil {
+				f.ring.Push(e)
+				changed = true
+			}
 		}
+		clear(f.events) // they are not held on to
 		responses[i] = r
 	}
 	f.mu.Unlock()
 	if changed {
 		f.ring.Flush()
 	}
+	f.applied.ring()
 	f.reportRefused(responses)
 	return responses
 }
@@ -172,6 +180,7 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	if f.ring != nil {
 		f.ring.Reset(reset)
 	}
+	f.applied.ring()
 	f.logger.Info("restored a snapshot", "revision", s.revision, "keys", s.entries.len())
 	return nil
 }

@@ -40,11 +40,7 @@ func newLoggingMachine(t tester, keep int, logger *slog.Logger) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := newFSM(Options{Ring: ring, Logger: logger}, keep)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &machine{FSM: f, ring: ring}
+	return &machine{FSM: newFSM(Options{Ring: ring, Logger: logger}, keep), ring: ring}
 }
 
 // do applies a command at the next index.
@@ -78,6 +74,10 @@ func logOfData(index uint64, data []byte) *raft.Log {
 func put(key, value string) Command {
 	return Command{Op: CommandPut, Key: key, Value: []byte(value)}
 }
+
+func batchOf(commands ...Command) Command { return Command{Op: CommandBatch, Batch: commands} }
+
+func (c Command) encoded() []byte { return appendBatch(c.Batch) }
 
 func del(key string) Command { return Command{Op: CommandDelete, Key: key} }
 

@@ -21,29 +21,54 @@ type node struct {
 func startNode(t *testing.T, log *raft.InmemStore, files raft.SnapshotStore) *node {
 	t.Helper()
 	n := &node{machine: newMachine(t, keptTombstones)}
-	addr, transport := raft.NewInmemTransport("")
+	n.raft = startRaft(t, n.FSM, log, files)
+	return n
+}
+
+// startRaft runs a cluster of one, and returns when all that is in its log is
+// applied. It ends with the test at the latest.
+func startRaft(t *testing.T, machine raft.FSM, log *raft.InmemStore, files raft.SnapshotStore) *raft.Raft {
+	t.Helper()
+	_, transport := raft.NewInmemTransport("")
+	return startRaftOn(t, transport, machine, log, files)
+}
+
+func startRaftOn(t *testing.T, transport raft.Transport, machine raft.FSM, log *raft.InmemStore, files raft.SnapshotStore) *raft.Raft {
+	t.Helper()
+	servers := raft.Configuration{Servers: []raft.Server{{ID: "n1", Address: transport.LocalAddr()}}}
+	err := raft.BootstrapCluster(testConfig("n1"), log, log, files, transport, servers)
+	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
+		t.Fatal(err)
+	}
+	r := joinRaft(t, "n1", transport, machine, log, files)
+	<-r.LeaderCh()
+	if err := r.Barrier(0).Error(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// joinRaft runs a server that knows of no other yet, if its log knows none.
+func joinRaft(t *testing.T, id raft.ServerID, transport raft.Transport, machine raft.FSM, log *raft.InmemStore, files raft.SnapshotStore) *raft.Raft {
+	t.Helper()
+	r, err := raft.NewRaft(testConfig(id), machine, log, log, files, transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Shutdown().Error() })
+	return r
+}
+
+func testConfig(id raft.ServerID) *raft.Config {
 	config := raft.DefaultConfig()
-	config.LocalID = "n1"
+	config.LocalID = id
 	config.LogOutput = io.Discard
 	config.HeartbeatTimeout = 50 * time.Millisecond
 	config.ElectionTimeout = 50 * time.Millisecond
 	config.LeaderLeaseTimeout = 50 * time.Millisecond
 	config.CommitTimeout = time.Millisecond
 	config.TrailingLogs = 1
-	servers := raft.Configuration{Servers: []raft.Server{{ID: "n1", Address: addr}}}
-	err := raft.BootstrapCluster(config, log, log, files, transport, servers)
-	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
-		t.Fatal(err)
-	}
-	if n.raft, err = raft.NewRaft(config, n.FSM, log, log, files, transport); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(n.stop)
-	<-n.raft.LeaderCh()
-	if err := n.raft.Barrier(0).Error(); err != nil {
-		t.Fatal(err)
-	}
-	return n
+	return config
 }
 
 func (n *node) stop() { n.raft.Shutdown().Error() }

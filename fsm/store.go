@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/watchcast/watchcast/fanout"
@@ -20,42 +21,58 @@ func newStore(keep int) *store {
 
 func (s *store) initialized() bool { return s.cluster.ID != "" }
 
-// put sets a key, if it stands where ifRevision wants it. It copies value.
-func (s *store) put(c Command, revision uint64, at time.Time) (*fanout.Event, error) {
-	if c.IfRevision != nil {
-		if err := c.check(s.entries.get(c.Key)); err != nil {
-			return nil, err
-		}
+// moment is where in the log a change is made.
+type moment struct {
+	revision uint64
+	time     time.Time
+}
+
+// allows returns why a put or delete cannot be carried out as the keys stand.
+func (s *store) allows(c Command) error {
+	if c.Op == CommandPut && c.IfRevision == nil {
+		return nil // there is nothing to look up
 	}
+	old := s.entries.get(c.Key)
+	if c.Op == CommandDelete && old == nil {
+		return fmt.Errorf("%w: there is no key %q", ErrNotFound, c.Key)
+	}
+	return c.check(old)
+}
+
+// change carries out a put or delete that is allowed.
+func (s *store) change(c Command, at moment) *fanout.Event {
+	if c.Op == CommandDelete {
+		return s.delete(c.Key, at)
+	}
+	return s.put(c, at)
+}
+
+// put sets a key. It copies value.
+func (s *store) put(c Command, at moment) *fanout.Event {
 	// make and copy leave no spare capacity, into which receivers that
 	// append to a shared value would write.
 	value := make([]byte, len(c.Value))
 	copy(value, c.Value)
-	old, existed := s.entries.set(Entry{Key: c.Key, Value: value, Revision: revision, Time: at})
-	e := &fanout.Event{Op: fanout.Put, Key: c.Key, Value: value, Revision: revision, Time: at}
+	old, existed := s.entries.set(Entry{Key: c.Key, Value: value, Revision: at.revision, Time: at.time})
+	e := &fanout.Event{Op: fanout.Put, Key: c.Key, Value: value, Revision: at.revision, Time: at.time}
 	if existed {
 		e.Key, e.PrevValue, e.PrevRevision = old.Key, old.Value, old.Revision
 	} else {
 		e.PrevRevision = s.tombstones.take(c.Key)
 	}
-	return e, nil
+	return e
 }
 
-// delete removes a key, if it stands where ifRevision wants it.
-func (s *store) delete(c Command, revision uint64, at time.Time) (*fanout.Event, error) {
-	old := s.entries.get(c.Key)
-	if old == nil {
-		return nil, ErrNotFound
-	}
-	if err := c.check(old); err != nil {
-		return nil, err
-	}
-	s.entries.delete(c.Key)
-	s.tombstones.add(old.Key, revision)
-	return &fanout.Event{
+// delete removes a key, which exists.
+func (s *store) delete(key string, at moment) *fanout.Event {
+	old := s.entries.get(key)
+	e := &fanout.Event{
 		Op: fanout.Delete, Key: old.Key, PrevValue: old.Value,
-		Revision: revision, PrevRevision: old.Revision, Time: at,
-	}, nil
+		Revision: at.revision, PrevRevision: old.Revision, Time: at.time,
+	}
+	s.entries.delete(key)
+	s.tombstones.add(e.Key, at.revision)
+	return e
 }
 
 // check compares the command's condition with where the key stands; old is nil

@@ -32,38 +32,81 @@ func (m *model) prev(key string) uint64 {
 	return 0
 }
 
-// apply returns the event and the error that c must have at revision.
-func (m *model) apply(c Command, revision uint64) (*fanout.Event, error) {
-	old, exists := m.alive[c.Key]
+// apply returns the events and the error that c must have at revision.
+func (m *model) apply(c Command, revision uint64) ([]*fanout.Event, error) {
+	all := c.Batch
+	if c.Op != CommandBatch {
+		all = []Command{c}
+	}
+	if err := m.refuses(c.Op, all); err != nil {
+		return nil, err
+	}
+	var events []*fanout.Event
+	for i, c := range all {
+		old := m.alive[c.Key]
+		e := &fanout.Event{
+			Op: fanout.Put, Key: c.Key, Value: c.Value, PrevValue: old.Value,
+			Revision: revision, PrevRevision: m.prev(c.Key), Time: timeAt(revision),
+		}
+		if len(all) > 1 {
+			e.Batch, e.BatchSize = uint32(i), uint32(len(all))
+		}
+		if c.Op == CommandDelete {
+			e.Op = fanout.Delete
+			delete(m.alive, c.Key)
+			m.deleted = append(m.deleted, tombstone{key: c.Key, revision: revision})
+		} else {
+			m.alive[c.Key] = Entry{Key: c.Key, Value: c.Value, Revision: revision, Time: timeAt(revision)}
+		}
+		events = append(events, e)
+	}
+	return events, nil
+}
+
+// refuses returns why all of a command is refused: first what is wrong with it
+// whatever the state, then the first of its parts that the state does not allow.
+func (m *model) refuses(op CommandOp, all []Command) error {
+	keys, bytes := map[string]bool{}, 0
+	for _, c := range all {
+		keys[c.Key] = true
+		bytes += len(c.Value)
+	}
 	switch {
-	case c.Op == CommandPut && len(c.Value) > testCluster.MaxValueBytes:
-		return nil, ErrValueTooLarge
-	case c.Op == CommandDelete && !exists:
-		return nil, ErrNotFound
-	case c.IfRevision != nil && *c.IfRevision != old.Revision:
-		return nil, ErrConflict
+	case op == CommandBatch && (len(all) == 0 || len(keys) < len(all)):
+		return ErrBadBatch
+	case bytes > testCluster.MaxValueBytes:
+		return ErrValueTooLarge
 	}
-	e := &fanout.Event{
-		Op: fanout.Put, Key: c.Key, Value: c.Value, PrevValue: old.Value,
-		Revision: revision, PrevRevision: m.prev(c.Key), Time: timeAt(revision),
+	for _, c := range all {
+		old, exists := m.alive[c.Key]
+		switch {
+		case c.Op == CommandDelete && !exists:
+			return ErrNotFound
+		case c.IfRevision != nil && *c.IfRevision != old.Revision:
+			return ErrConflict
+		}
 	}
-	if c.Op == CommandDelete {
-		e.Op = fanout.Delete
-		delete(m.alive, c.Key)
-		m.deleted = append(m.deleted, tombstone{key: c.Key, revision: revision})
-	} else {
-		m.alive[c.Key] = Entry{Key: c.Key, Value: c.Value, Revision: revision, Time: timeAt(revision)}
-	}
-	return e, nil
+	return nil
 }
 
 func drawChange(t *rapid.T, m *model) Command {
+	if rapid.IntRange(0, 3).Draw(t, "batch") > 0 {
+		return drawSingle(t, m, testCluster.MaxValueBytes+1)
+	}
+	c := batchOf()
+	for range rapid.IntRange(0, 4).Draw(t, "commands") {
+		c.Batch = append(c.Batch, drawSingle(t, m, testCluster.MaxValueBytes/3))
+	}
+	return c
+}
+
+func drawSingle(t *rapid.T, m *model, longest int) Command {
 	c := Command{
 		Op:  rapid.SampledFrom([]CommandOp{CommandPut, CommandPut, CommandDelete, CommandDelete}).Draw(t, "op"),
 		Key: rapid.SampledFrom(strings.Split("a b c d e f g", " ")).Draw(t, "key"),
 	}
 	if c.Op == CommandPut {
-		c.Value = rapid.SliceOfN(rapid.Byte(), 0, testCluster.MaxValueBytes+1).Draw(t, "value")
+		c.Value = rapid.SliceOfN(rapid.Byte(), 0, longest).Draw(t, "value")
 	}
 	switch rapid.IntRange(0, 5).Draw(t, "condition") {
 	case 0:
@@ -87,15 +130,17 @@ func TestStoreAgainstAModel(t *testing.T) {
 			"change": func(t *rapid.T) {
 				c := drawChange(t, want)
 				r := m.do(c)
-				e, err := want.apply(c, m.last)
+				made, err := want.apply(c, m.last)
 				if !errors.Is(r.Err, err) || r.Revision != m.last {
 					t.Fatalf("%+v: %+v, want error %v", c, r, err)
 				}
-				if e != nil {
-					events = append(events, e)
-					if r.PrevRevision != e.PrevRevision {
-						t.Fatalf("%+v: previous revision %d, want %d", c, r.PrevRevision, e.PrevRevision)
-					}
+				events = append(events, made...)
+				var previous uint64
+				if len(made) == 1 {
+					previous = made[0].PrevRevision
+				}
+				if r.PrevRevision != previous {
+					t.Fatalf("%+v: previous revision %d, want %d", c, r.PrevRevision, previous)
 				}
 			},
 			"restart from a snapshot": func(t *rapid.T) {

@@ -1,21 +1,6 @@
 package nats
 
-import (
-	"context"
-	"errors"
-	"fmt"
-	"strconv"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/micro"
-)
-
-// caller is who waits for an answer. Handlers answer by the [micro.Request];
-// whoever answers later must not touch it, since package micro reads it without
-// a lock when the handler has returned.
-type caller struct{ subject, reply string }
-
-func callerOf(req micro.Request) caller { return caller{req.Subject(), req.Reply()} }
+import "context"
 
 var errStopped = &Error{CodeUnavailable, "this node does not lead any more; repeat"}
 
@@ -85,48 +70,4 @@ func (s *Service) answerReads(ctx context.Context) {
 		}
 		clear(batch)
 	}
-}
-
-func (s *Service) answer(c caller, value []byte, revision uint64) {
-	header := nats.Header{HeaderRev: {strconv.FormatUint(revision, 10)}}
-	if errors.Is(s.send(c, header, value), nats.ErrMaxPayload) {
-		s.fail(c, &Error{CodeTooLarge, fmt.Sprintf("the value has %d bytes, more than this broker carries", len(value))})
-	}
-}
-
-// fail answers a request with an error.
-func (s *Service) fail(c caller, err error) {
-	e := s.failure(c.subject, err)
-	s.send(c, nats.Header{
-		micro.ErrorCodeHeader: {strconv.Itoa(int(e.Code))},
-		micro.ErrorHeader:     {e.Description},
-	}, nil)
-}
-
-// refuse is fail for a handler. Package micro counts the error.
-func (s *Service) refuse(req micro.Request, err error) {
-	e := s.failure(req.Subject(), err)
-	if err := req.Error(strconv.Itoa(int(e.Code)), e.Description, nil); err != nil {
-		s.o.Logger.Debug("reply was not sent", "error", err)
-	}
-}
-
-// failure gives an error the form of an answer, and logs it if it is a defect.
-func (s *Service) failure(subject string, err error) *Error {
-	e := asError(err)
-	if e.Code == CodeInternal {
-		s.o.Logger.Error("request failed", "subject", subject, "error", e.Description)
-	}
-	return e
-}
-
-func (s *Service) send(c caller, header nats.Header, data []byte) error {
-	if c.reply == "" {
-		return nil
-	}
-	err := s.o.Conn.PublishMsg(&nats.Msg{Subject: c.reply, Header: header, Data: data})
-	if err != nil {
-		s.o.Logger.Debug("reply was not sent", "error", err)
-	}
-	return err
 }

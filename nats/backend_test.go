@@ -56,6 +56,35 @@ func (b *mapBackend) Delete(key string, ifRevision *uint64) Pending {
 	return b.write("delete", key, ifRevision, func(uint64) { delete(b.entries, key) })
 }
 
+func (b *mapBackend) Batch(operations []Operation) Pending {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := mapPending{applied: b.applied, err: b.refuse}
+	for _, o := range operations {
+		op := "put"
+		if o.Delete {
+			op = "delete"
+		}
+		b.calls = append(b.calls, op+" "+o.Key)
+		if o.IfRevision != nil && b.entries[o.Key].revision != *o.IfRevision {
+			p.err = &Error{CodeConflict, o.Key + " is at another revision"}
+		}
+	}
+	if p.err != nil {
+		return p
+	}
+	b.revision++
+	p.revision = b.revision
+	for _, o := range operations {
+		if o.Delete {
+			delete(b.entries, o.Key)
+		} else {
+			b.entries[o.Key] = mapEntry{o.Value, b.revision}
+		}
+	}
+	return p
+}
+
 func (b *mapBackend) write(op, key string, ifRevision *uint64, change func(revision uint64)) Pending {
 	b.mu.Lock()
 	defer b.mu.Unlock()

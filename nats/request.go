@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go/micro"
-
-	"github.com/watchcast/watchcast/fanout"
 )
 
 // Headers of requests.
@@ -15,28 +13,36 @@ const (
 	// HeaderIfRev makes a write conditional: the key's revision must be this
 	// one, 0 for a key that must not exist.
 	HeaderIfRev = "Kv-If-Rev"
+	// HeaderMinRev is the revision that a replica must have applied before it
+	// answers a stale read.
+	HeaderMinRev = "Kv-Min-Rev"
 
 	requestHeaders = "Kv-" // a header with this prefix that is not known is refused
 )
 
-// key returns the key of a request's subject.
-func (s *Service) key(req micro.Request, op string) (string, error) {
-	form := strings.TrimPrefix(req.Subject(), s.o.Subjects.KV+"."+op+".")
-	key, err := fanout.ParseSubjectForm(form)
-	if err != nil {
-		return "", KeyError(err)
-	}
-	return key, nil
-}
-
 // condition returns the revision of Kv-If-Rev, nil if there is none.
 func condition(req micro.Request) (*uint64, error) {
-	if err := knownHeaders(req, HeaderIfRev); err != nil {
+	return revisionHeader(req, HeaderIfRev, "0 for a key that must not exist")
+}
+
+// minimum returns the revision of Kv-Min-Rev, 0 if there is none.
+func minimum(req micro.Request) (uint64, error) {
+	revision, err := revisionHeader(req, HeaderMinRev, "the one that a write was answered with, say")
+	if revision == nil {
+		return 0, err
+	}
+	return *revision, err
+}
+
+// revisionHeader returns the revision of the one Kv- header that a request may
+// have, nil if there is none.
+func revisionHeader(req micro.Request, header, hint string) (*uint64, error) {
+	if err := knownHeaders(req, header); err != nil {
 		return nil, err
 	}
 	var values []string
 	for name, v := range req.Headers() {
-		if strings.EqualFold(name, HeaderIfRev) {
+		if strings.EqualFold(name, header) {
 			values = append(values, v...)
 		}
 	}
@@ -45,7 +51,7 @@ func condition(req micro.Request) (*uint64, error) {
 	}
 	revision, err := strconv.ParseUint(values[0], 10, 64)
 	if err != nil || len(values) > 1 {
-		return nil, &Error{CodeBadRequest, fmt.Sprintf("header %s is %q; give one revision, 0 for a key that must not exist", HeaderIfRev, strings.Join(values, ", "))}
+		return nil, &Error{CodeBadRequest, fmt.Sprintf("header %s is %q; give one revision, %s", header, strings.Join(values, ", "), hint)}
 	}
 	return &revision, nil
 }

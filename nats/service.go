@@ -16,6 +16,8 @@ import (
 const (
 	MaxWrites = 4096 // under way at a time; more are answered with CodeBusy
 	MaxReads  = 4096
+
+	writers = 3 // goroutines that take writes: those of put, delete and batch
 )
 
 // ServiceOptions configures a [Service]. Conn and Backend are required.
@@ -40,6 +42,7 @@ type ServiceOptions struct {
 // finish anyway, and answers them; another lets all reads that have come
 // meanwhile share one proof of leadership.
 type Service struct {
+	responder
 	o      ServiceOptions
 	micro  micro.Service
 	extra  []*nats.Subscription
@@ -77,6 +80,8 @@ func StartService(o ServiceOptions) (*Service, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
+		responder: responder{conn: o.Conn, subjects: o.Subjects, logger: o.Logger},
+
 		o:      o,
 		writes: make(chan write, MaxWrites),
 		reads:  make(chan read, MaxReads),
@@ -92,35 +97,39 @@ func StartService(o ServiceOptions) (*Service, error) {
 }
 
 func (s *Service) subscribe() (err error) {
-	s.micro, err = micro.AddService(s.o.Conn, micro.Config{
+	s.micro, err = micro.AddService(s.conn, micro.Config{
 		Name:               "watchcast",
 		Version:            s.o.Version,
-		Description:        "Replicated key-value store whose changes are published on " + s.o.Subjects.Watch + ".<key>",
+		Description:        "Replicated key-value store whose changes are published on " + s.subjects.Watch + ".<key>",
 		Metadata:           s.o.Metadata,
 		QueueGroupDisabled: true,
 		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {
-			s.o.Logger.Warn("service cannot receive", "subject", e.Subject, "error", e.Description)
+			s.logger.Warn("service cannot receive", "subject", e.Subject, "error", e.Description)
 		},
 	})
 	if err != nil {
 		return fmt.Errorf("nats: start the service: %w", err)
 	}
+	batch := s.subjects.KV + ".batch"
+	if err := s.micro.AddEndpoint("batch", micro.HandlerFunc(s.batch), micro.WithEndpointSubject(batch)); err != nil {
+		return fmt.Errorf("nats: start endpoint batch: %w", err)
+	}
 	for _, op := range []struct {
 		name   string
 		handle micro.HandlerFunc
 	}{{"put", s.put}, {"delete", s.delete}, {"get", s.get}} {
-		root := s.o.Subjects.KV + "." + op.name
+		root := s.subjects.KV + "." + op.name
 		if err := s.micro.AddEndpoint(op.name, op.handle, micro.WithEndpointSubject(root+".>")); err != nil {
 			return fmt.Errorf("nats: start endpoint %s: %w", op.name, err)
 		}
-		sub, err := s.o.Conn.Subscribe(root, s.noKey)
+		sub, err := s.conn.Subscribe(root, s.noKey)
 		if err != nil {
 			return fmt.Errorf("nats: subscribe to %s: %w", root, err)
 		}
 		s.extra = append(s.extra, sub)
 	}
 	// The caller tells clients that the service is there; let it be so.
-	return s.o.Conn.Flush()
+	return s.conn.Flush()
 }
 
 // Stop takes the service away and waits for its goroutines. Writes that were
@@ -129,12 +138,12 @@ func (s *Service) subscribe() (err error) {
 func (s *Service) Stop() {
 	if s.micro != nil {
 		if err := s.micro.Stop(); err != nil {
-			s.o.Logger.Debug("service was gone already", "error", err)
+			s.logger.Debug("service was gone already", "error", err)
 		}
 	}
 	for _, sub := range s.extra {
 		if err := sub.Unsubscribe(); err != nil {
-			s.o.Logger.Debug("subscription was gone already", "error", err)
+			s.logger.Debug("subscription was gone already", "error", err)
 		}
 	}
 	s.mu.Lock()
@@ -167,17 +176,22 @@ func (s *Service) write(req micro.Request, op string, propose func(string, *uint
 		s.refuse(req, err)
 		return
 	}
+	s.propose(req, func() Pending { return propose(key, ifRevision) })
+}
+
+// propose takes a write, if there is room for one more under way.
+func (s *Service) propose(req micro.Request, propose func() Pending) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	switch {
 	case s.stopped:
 		s.refuse(req, errStopped)
-	case len(s.writes) >= cap(s.writes)-1:
-		// A place is needed before anything is proposed. Two goroutines fill
-		// the channel, that of put and that of delete, hence the spare one.
+	case len(s.writes) > cap(s.writes)-writers:
+		// A place is needed before anything is proposed, and each goroutine that
+		// fills the channel may have seen the same.
 		s.refuse(req, &Error{CodeBusy, fmt.Sprintf("%d writes are under way; repeat later", len(s.writes))})
 	default:
-		s.writes <- write{callerOf(req), propose(key, ifRevision)}
+		s.writes <- write{callerOf(req), propose()}
 	}
 }
 
@@ -201,9 +215,4 @@ func (s *Service) get(req micro.Request) {
 	default:
 		s.refuse(req, &Error{CodeBusy, fmt.Sprintf("%d reads are under way; repeat later", cap(s.reads))})
 	}
-}
-
-// noKey answers a request to an operation without a key.
-func (s *Service) noKey(m *nats.Msg) {
-	s.fail(caller{m.Subject, m.Reply}, &Error{CodeBadRequest, "the key is missing; request " + m.Subject + ".<key>"})
 }

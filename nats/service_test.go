@@ -231,13 +231,13 @@ func TestServiceIsAMicroService(t *testing.T) {
 		}
 		endpoints = append(endpoints, e.Name+" "+e.Subject)
 	}
-	if want := []string{"put kv.put.>", "delete kv.delete.>", "get kv.get.>"}; !slices.Equal(endpoints, want) {
+	if want := []string{"batch kv.batch", "put kv.put.>", "delete kv.delete.>", "get kv.get.>"}; !slices.Equal(endpoints, want) {
 		t.Errorf("the endpoints are %q, want %q", endpoints, want)
 	}
 	eventually(t, k.ctx, "the statistics count both requests and the error", func() bool {
 		var stats micro.Stats
 		ask("STATS", &stats)
-		put := stats.Endpoints[0]
+		put := stats.Endpoints[1]
 		return put.NumRequests == 2 && put.NumErrors == 1 && strings.HasPrefix(put.LastError, "400:")
 	})
 	k.service.Stop()

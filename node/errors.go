@@ -13,7 +13,7 @@ import (
 )
 
 // The outcomes of reads and writes, beside those of package fsm (ErrNotFound,
-// ErrConflict, ErrValueTooLarge) and fanout (ErrBadKey).
+// ErrConflict, ErrValueTooLarge, ErrBadBatch) and fanout (ErrBadKey).
 var (
 	// ErrNoLeader says that the cluster had no leader until the deadline.
 	// Nothing was changed.
@@ -24,6 +24,9 @@ var (
 	// done so: leadership was lost, or the deadline passed, on the way. Read to
 	// know.
 	ErrUnknownOutcome = errors.New("node: unknown outcome; read to know")
+	// ErrBehind says that the node had not applied the revision that a stale read
+	// asked for until the deadline.
+	ErrBehind = errors.New("node: this node is behind")
 	// ErrBusy says that too many requests are under way. Nothing was changed.
 	ErrBusy = errors.New("node: too many requests are under way")
 	// ErrClosed says that the node is closing or closed.
@@ -53,6 +56,8 @@ func serviceError(err error) error {
 		return nil
 	case errors.Is(err, fanout.ErrBadKey):
 		return nats.KeyError(err)
+	case errors.Is(err, fsm.ErrBadBatch):
+		code = nats.CodeBadRequest
 	case errors.Is(err, fsm.ErrNotFound):
 		code = nats.CodeNotFound
 	case errors.Is(err, fsm.ErrConflict):
@@ -61,7 +66,7 @@ func serviceError(err error) error {
 		code = nats.CodeTooLarge
 	case errors.Is(err, ErrBusy):
 		code = nats.CodeBusy
-	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrNoLeader), errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrNoLeader), errors.Is(err, ErrBehind), errors.Is(err, ErrClosed):
 		code = nats.CodeUnavailable
 	case errors.Is(err, ErrUnknownOutcome):
 		code = nats.CodeUnknown

@@ -264,6 +264,16 @@ func (s *stream) until(what string, condition func(*stream) bool) {
 	}
 }
 
+// collect waits for so many events and returns them.
+func (s *stream) collect(n int) (events []*fanout.Event) {
+	s.t.Helper()
+	s.until(fmt.Sprintf("%d events come", n), func(s *stream) bool {
+		events = slices.Clone(s.events)
+		return len(events) >= n
+	})
+	return events
+}
+
 // seen waits for the event of a revision and returns all events until then.
 func (s *stream) seen(revision uint64) []*fanout.Event {
 	s.t.Helper()

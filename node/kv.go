@@ -2,13 +2,11 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
 
-	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/fsm"
 	"github.com/watchcast/watchcast/nats"
 )
@@ -34,45 +32,48 @@ func IfRevision(revision uint64) WriteOption {
 // [ErrUnknownOutcome] the change may have been made; after any other error it
 // was not. The node keeps value; do not change it.
 func (n *Node) Put(ctx context.Context, key string, value []byte, opts ...WriteOption) (revision uint64, err error) {
-	return n.write(ctx, fsm.Command{Op: fsm.CommandPut, Key: key, Value: value}, opts)
+	return n.write(ctx, OpPut(key, value, opts...).command)
 }
 
 // Delete removes key and returns the revision of the change, or fails with
 // [fsm.ErrNotFound]. Otherwise it is like [Node.Put].
 func (n *Node) Delete(ctx context.Context, key string, opts ...WriteOption) (revision uint64, err error) {
-	return n.write(ctx, fsm.Command{Op: fsm.CommandDelete, Key: key}, opts)
+	return n.write(ctx, OpDelete(key, opts...).command)
 }
 
-// Get returns the entry of key, or [fsm.ErrNotFound]. It sees every write that
-// returned before the call; to know that, the leader asks a majority whether it
-// still leads, once for all reads that come together. On a node that does not
-// lead it fails with [ErrNotLeader].
-func (n *Node) Get(ctx context.Context, key string) (fsm.Entry, error) {
-	if err := fanout.CheckKey(key); err != nil {
-		return fsm.Entry{}, err
-	}
-	if _, err := n.lead(ctx); err != nil {
-		return fsm.Entry{}, err
-	}
-	if err := n.reads.wait(ctx); err != nil {
-		return fsm.Entry{}, err
-	}
-	e, err := n.machine.Get(key)
-	return e, aboutKey(err, key)
+// Op is a put or delete in a batch.
+type Op struct{ command fsm.Command }
+
+// OpPut sets key to value.
+func OpPut(key string, value []byte, opts ...WriteOption) Op {
+	return Op{with(fsm.Command{Op: fsm.CommandPut, Key: key, Value: value}, opts)}
 }
 
-// aboutKey names the key in an error that says it does not exist.
-func aboutKey(err error, key string) error {
-	if errors.Is(err, fsm.ErrNotFound) {
-		return fmt.Errorf("%w: there is no key %q", err, key)
-	}
-	return err
+// OpDelete removes key, which must exist.
+func OpDelete(key string, opts ...WriteOption) Op {
+	return Op{with(fsm.Command{Op: fsm.CommandDelete, Key: key}, opts)}
 }
 
-func (n *Node) write(ctx context.Context, c fsm.Command, opts []WriteOption) (uint64, error) {
+// Batch carries out all operations at one revision, which it returns, or none. There
+// may be 1 to [fsm.MaxBatch], each of another key, and their values together no
+// longer than one may be. Conditions are of the state before the batch; an error
+// names the key that it is about. Otherwise it is like [Node.Put].
+func (n *Node) Batch(ctx context.Context, ops ...Op) (revision uint64, err error) {
+	c := fsm.Command{Op: fsm.CommandBatch, Batch: make([]fsm.Command, len(ops))}
+	for i, op := range ops {
+		c.Batch[i] = op.command
+	}
+	return n.write(ctx, c)
+}
+
+func with(c fsm.Command, opts []WriteOption) fsm.Command {
 	for _, option := range opts {
 		option(&c)
 	}
+	return c
+}
+
+func (n *Node) write(ctx context.Context, c fsm.Command) (uint64, error) {
 	if _, err := n.lead(ctx); err != nil {
 		return 0, err
 	}
@@ -146,24 +147,21 @@ func (n *Node) lead(ctx context.Context) (*epoch, error) {
 // checkCommand refuses what the state machine would refuse, before it costs a
 // log entry.
 func (n *Node) checkCommand(c fsm.Command) error {
-	if err := fanout.CheckKey(c.Key); err != nil {
-		return err
+	cluster, ok := n.machine.Cluster()
+	if !ok {
+		cluster.MaxValueBytes = fsm.MaxValueLimit
 	}
-	if cluster, ok := n.machine.Cluster(); ok && len(c.Value) > cluster.MaxValueBytes {
-		return fmt.Errorf("%w: it has %d bytes; the limit of this cluster is %d", fsm.ErrValueTooLarge, len(c.Value), cluster.MaxValueBytes)
-	}
-	return nil
+	return c.Check(cluster)
 }
 
 // apply hands a command to Raft. The order of the calls is the order in the
 // log.
 func (n *Node) apply(c fsm.Command) pending {
-	return pending{key: c.Key, future: n.consensus.raft.Apply(c.Append(nil), enqueueTimeout)}
+	return pending{future: n.consensus.raft.Apply(c.Append(nil), enqueueTimeout)}
 }
 
 // pending is a command under way.
 type pending struct {
-	key    string
 	future raft.ApplyFuture
 	err    error // why it was not proposed
 }
@@ -177,7 +175,7 @@ func (p pending) Wait() (revision uint64, err error) {
 		return 0, raftError(err)
 	}
 	r := p.future.Response().(fsm.Result)
-	return r.Revision, aboutKey(r.Err, p.key)
+	return r.Revision, r.Err
 }
 
 // backend is the key-value service's view of the node, for one epoch.
@@ -194,6 +192,17 @@ func (b backend) Delete(key string, ifRevision *uint64) nats.Pending {
 	return b.propose(fsm.Command{Op: fsm.CommandDelete, Key: key, IfRevision: ifRevision})
 }
 
+func (b backend) Batch(operations []nats.Operation) nats.Pending {
+	c := fsm.Command{Op: fsm.CommandBatch, Batch: make([]fsm.Command, len(operations))}
+	for i, o := range operations {
+		c.Batch[i] = fsm.Command{Op: fsm.CommandPut, Key: o.Key, Value: o.Value, IfRevision: o.IfRevision}
+		if o.Delete {
+			c.Batch[i].Op = fsm.CommandDelete
+		}
+	}
+	return b.propose(c)
+}
+
 func (b backend) propose(c fsm.Command) nats.Pending {
 	if err := b.node.checkCommand(c); err != nil {
 		return coded{pending{err: err}}
@@ -205,10 +214,7 @@ func (b backend) Linearize(ctx context.Context) error {
 	return serviceError(b.node.reads.wait(ctx))
 }
 
-func (b backend) Get(key string) ([]byte, uint64, error) {
-	e, err := b.node.machine.Get(key)
-	return e.Value, e.Revision, serviceError(aboutKey(err, key))
-}
+func (b backend) Get(key string) ([]byte, uint64, error) { return replica{b.node}.Get(key) }
 
 // coded is a pending command whose errors carry codes.
 type coded struct{ pending }

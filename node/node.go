@@ -41,6 +41,8 @@ type Node struct {
 
 	closeMu sync.RWMutex // held for reading while a write is handed to Raft
 	closing atomic.Bool
+	leaving context.Context // ends when the node begins to close
+	leave   context.CancelFunc
 	closed  chan struct{}
 	err     error // of Close, once closed
 
@@ -76,8 +78,10 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		epochChanged: make(chan struct{}),
 		closed:       make(chan struct{}),
 	}
+	n.leaving, n.leave = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
+			n.leave()
 			err = errors.Join(err, n.end())
 		}
 	}()
@@ -187,10 +191,7 @@ func (n *Node) startFanout() (err error) {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	n.machine, err = fsm.New(fsm.Options{Ring: n.ring, Logger: n.log})
-	if err != nil {
-		return err
-	}
+	n.machine = fsm.New(fsm.Options{Ring: n.ring, Logger: n.log})
 	n.spawn("dispatcher", func(ctx context.Context) { dispatcher.Run(ctx) }) // its only error is that it was stopped
 	return nil
 }
@@ -240,6 +241,9 @@ func (n *Node) startConsensus() error {
 	n.onClose("raft", n.consensus.shutdown)
 	n.reads = newReadGate(n.proveLeadership)
 	n.spawn("reads", n.reads.run)
+	if err := n.startReplica(); err != nil {
+		return err
+	}
 	n.onClose("transfer", n.transferLeadership)
 	n.spawn("leadership", n.followLeadership)
 	n.onClose("writes", func() error { n.waits.Wait(); return nil })
@@ -284,6 +288,7 @@ func (n *Node) Close() error {
 	n.closeMu.Lock() // writes that came before are in waits after this
 	first := n.closing.CompareAndSwap(false, true)
 	n.closeMu.Unlock()
+	n.leave()
 	if !first {
 		<-n.closed
 		return n.err

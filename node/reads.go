@@ -2,75 +2,94 @@ package node
 
 import (
 	"context"
-	"sync"
+	"errors"
+	"fmt"
+
+	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/fsm"
 )
 
-// readGate lets reads through when the node has proven that it still leads. A
-// proof counts for those only who came before it began; all who come during one
-// share the next.
-type readGate struct {
-	prove   func() error
-	wake    chan struct{}
-	stopped chan struct{} // closed when run ends
+// ReadOption says how current a read must be. Without one it is linearizable: it
+// sees every write that returned before the call. To know that, the leader asks a
+// majority whether it still leads, once for all reads that come together; on a node
+// that does not lead the read fails with [ErrNotLeader].
+type ReadOption func(*readOptions)
 
-	mu   sync.Mutex
-	next *readRound // collects readers; nil if there are none
+type readOptions struct {
+	stale bool
+	min   uint64
 }
 
-type readRound struct {
-	done chan struct{}
-	err  error // set before done is closed
+// Stale makes a read return what this node has, leader or not, also while the
+// cluster has no leader. It waits until the node has applied the command of
+// revision min, for as long as its context allows, and then fails with [ErrBehind]:
+// with the revision that a write returned, a read sees that write. 0 waits for
+// nothing.
+func Stale(min uint64) ReadOption {
+	return func(o *readOptions) { o.stale, o.min = true, min }
 }
 
-func newReadGate(prove func() error) *readGate {
-	return &readGate{prove: prove, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
-}
-
-// wait blocks until a proof that began after the call, and returns its outcome,
-// the cause of ctx, or [ErrClosed].
-func (g *readGate) wait(ctx context.Context) error {
-	g.mu.Lock()
-	if g.next == nil {
-		g.next = &readRound{done: make(chan struct{})}
+// Get returns the entry of key, or [fsm.ErrNotFound]. It blocks for as long as its
+// [ReadOption] says.
+func (n *Node) Get(ctx context.Context, key string, opts ...ReadOption) (fsm.Entry, error) {
+	if err := fanout.CheckKey(key); err != nil {
+		return fsm.Entry{}, err
 	}
-	round := g.next
-	g.mu.Unlock()
-	select {
-	case g.wake <- struct{}{}:
-	default:
+	if err := n.readable(ctx, opts); err != nil {
+		return fsm.Entry{}, err
 	}
-	select {
-	case <-round.done:
-		return round.err
-	case <-g.stopped:
+	e, err := n.machine.Get(key)
+	return e, aboutKey(err, key)
+}
+
+// List returns the entries whose keys match pattern (see [fanout.CheckPattern]), at
+// one revision, which is stated. It blocks for as long as its [ReadOption] says, not
+// for longer where there are many. The error may wrap [fanout.ErrBadPattern].
+func (n *Node) List(ctx context.Context, pattern string, opts ...ReadOption) (fsm.Listing, error) {
+	filter, err := fanout.PatternFilter(pattern)
+	if err != nil {
+		return fsm.Listing{}, err
+	}
+	if err := n.readable(ctx, opts); err != nil {
+		return fsm.Listing{}, err
+	}
+	return n.machine.List(filter), nil
+}
+
+// readable returns when the state is as current as the options want it.
+func (n *Node) readable(ctx context.Context, opts []ReadOption) error {
+	var o readOptions
+	for _, option := range opts {
+		option(&o)
+	}
+	if o.stale {
+		return n.await(ctx, o.min)
+	}
+	if _, err := n.lead(ctx); err != nil {
+		return err
+	}
+	return n.reads.wait(ctx)
+}
+
+// await returns when the node has applied the command of that revision.
+func (n *Node) await(ctx context.Context, revision uint64) error {
+	if n.closing.Load() {
 		return ErrClosed
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(n.leaving, func() { cancel(ErrClosed) })()
+	err := n.machine.Await(ctx, revision)
+	if err != nil && !errors.Is(err, ErrClosed) {
+		return fmt.Errorf("%w: it is at revision %d, not at %d: %w", ErrBehind, n.Revision(), revision, err)
+	}
+	return err
 }
 
-// run proves whenever there are readers, until ctx ends; then it turns them
-// away.
-func (g *readGate) run(ctx context.Context) {
-	defer close(g.stopped)
-	for {
-		select {
-		case <-g.wake:
-			g.serve()
-		case <-ctx.Done():
-			return
-		}
+// aboutKey names the key in an error that says it does not exist.
+func aboutKey(err error, key string) error {
+	if errors.Is(err, fsm.ErrNotFound) {
+		return fmt.Errorf("%w: there is no key %q", err, key)
 	}
-}
-
-func (g *readGate) serve() {
-	g.mu.Lock()
-	round := g.next
-	g.next = nil
-	g.mu.Unlock()
-	if round == nil {
-		return
-	}
-	round.err = g.prove()
-	close(round.done)
+	return err
 }

@@ -3,95 +3,119 @@ package node
 import (
 	"context"
 	"errors"
-	"sync"
+	"fmt"
+	"slices"
 	"testing"
-	"testing/synctest"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/fsm"
+	"github.com/watchcast/watchcast/nats"
 )
 
-// TestReadGate: a proof of leadership counts for the readers that came before
-// it began; those that come while it is under way share the next one, also if
-// they are many; and its failure is theirs.
-func TestReadGate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		begun, verdicts := make(chan struct{}), make(chan error)
-		gate := newReadGate(func() error {
-			begun <- struct{}{}
-			return <-verdicts
-		})
-		var running sync.WaitGroup
-		running.Go(func() { gate.run(ctx) })
-		wait := func(n int) chan error {
-			results := make(chan error, n)
-			for range n {
-				go func() { results <- gate.wait(ctx) }()
-			}
-			synctest.Wait()
-			return results
-		}
-
-		first := wait(1)
-		<-begun
-		second := wait(1000)
-		verdicts <- nil
-		synctest.Wait()
-		if len(first) != 1 || <-first != nil {
-			t.Fatal("the reader that came before the proof was not let through")
-		}
-		if len(second) != 0 {
-			t.Fatalf("%d readers were let through by a proof that began before they came", len(second))
-		}
-		<-begun
-		failure := errors.New("another leads")
-		verdicts <- failure
-		synctest.Wait()
-		if len(second) != 1000 {
-			t.Fatalf("%d of 1000 readers share the second proof", len(second))
-		}
-		for range 1000 {
-			if err := <-second; !errors.Is(err, failure) {
-				t.Fatalf("a reader was told %v; the proof failed", err)
-			}
-		}
-
-		// One that gives up does not take the others' proof with it.
-		hasty, giveUp := context.WithCancel(ctx)
-		gone := make(chan error, 1)
-		go func() { gone <- gate.wait(hasty) }()
-		<-begun
-		last := wait(1)
-		giveUp()
-		if err := <-gone; !errors.Is(err, context.Canceled) {
-			t.Fatalf("a reader that gave up was told %v", err)
-		}
-		verdicts <- nil
-		<-begun
-		verdicts <- nil
-		if err := <-last; err != nil {
-			t.Fatalf("the reader behind it was told %v", err)
-		}
-
-		cancel()
-		running.Wait()
-		if err := gate.wait(t.Context()); !errors.Is(err, ErrClosed) {
-			t.Fatalf("a reader that came too late was told %v", err)
-		}
-	})
+// TestList lists what a pattern matches, at one revision, in key order, whatever is
+// written while the listing is read.
+func TestList(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	n := lead(t, single(t))
+	for _, key := range []string{"app.b", "app.a", "app.a.deep", "other"} {
+		put(t, n, key, "old")
+	}
+	l, err := n.List(ctx, "app.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Revision != n.Revision() {
+		t.Errorf("the listing is of revision %d, the node at %d", l.Revision, n.Revision())
+	}
+	put(t, n, "app.a", "new")
+	put(t, n, "app.aa", "new")
+	var got []string
+	for e := range l.Entries() {
+		got = append(got, e.Key+" "+string(e.Value))
+	}
+	if want := []string{"app.a old", "app.a.deep old", "app.b old"}; !slices.Equal(got, want) {
+		t.Errorf("listed %q, want %q", got, want)
+	}
+	if _, err := n.List(ctx, "app.>.x"); !errors.Is(err, fanout.ErrBadPattern) {
+		t.Errorf("a bad pattern: %v", err)
+	}
 }
 
-// TestGetAsksWhoLeads: a read of a node that cannot prove that it leads fails,
-// over both ways in, instead of answering from what may be old.
-func TestGetAsksWhoLeads(t *testing.T) {
-	n := lead(t, single(t))
-	put(t, n, "k", "v")
-	n.reads.mu.Lock()
-	n.reads.prove = func() error { return ErrNotLeader }
-	n.reads.mu.Unlock()
-	if e, err := n.Get(bounded(t), "k"); !errors.Is(err, ErrNotLeader) {
-		t.Errorf("get: %q, %v; want ErrNotLeader", e.Value, err)
+// TestStaleReads: a follower, and a node whose cluster has no leader, answer with
+// what they have; a minimum revision is waited for until the deadline.
+func TestStaleReads(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	leader, others := split(t, clusterOf(t, 3))
+	follower := others[0]
+	revision := put(t, leader, "k", "v")
+	e, err := follower.Get(ctx, "k", Stale(revision))
+	if err != nil || string(e.Value) != "v" || e.Revision != revision {
+		t.Fatalf("a stale read with the write's revision: %+v, %v", e, err)
 	}
-	reply := request(t, connect(t, n.NATSURL()), "kv.get.k", nil)
-	if code := reply.Header.Get("Nats-Service-Error-Code"); code != "503" {
-		t.Errorf("request: code %q and %q; want 503", code, reply.Data)
+	if _, err := follower.Get(ctx, "k"); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("a read of a follower: %v; want ErrNotLeader", err)
+	}
+	l, err := follower.List(ctx, ">", Stale(revision))
+	if err != nil || l.Revision < revision {
+		t.Errorf("a stale listing is of revision %d, %v; want %d at least", l.Revision, err, revision)
+	}
+
+	// Over NATS a request goes to any node, by preference at the client's broker.
+	conn := connect(t, follower.NATSURL())
+	message := natsgo.NewMsg("kv.stale.get.k")
+	message.Header.Set(nats.HeaderMinRev, fmt.Sprint(revision))
+	reply, err := conn.RequestMsgWithContext(ctx, message)
+	if at, _ := revisionOf(reply); err != nil || at != revision || string(reply.Data) != "v" {
+		t.Errorf("a stale read over NATS: %+v, %v", reply, err)
+	}
+
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := follower.Get(ctx, "later", Stale(revision+1))
+		waiting <- err
+	}()
+	put(t, leader, "later", "v")
+	if err := <-waiting; err != nil {
+		t.Errorf("a read that waits for the next revision: %v", err)
+	}
+
+	short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	_, err = follower.Get(short, "k", Stale(1<<40))
+	if !errors.Is(err, ErrBehind) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a revision that does not come: %v; want ErrBehind", err)
+	}
+
+	stop(t, others[1])
+	stop(t, leader)
+	if e, err := follower.Get(ctx, "k", Stale(revision)); err != nil || string(e.Value) != "v" {
+		t.Errorf("a stale read without a majority: %+v, %v", e, err)
+	}
+	reply, err = conn.RequestWithContext(ctx, "kv.stale.get.k", nil)
+	if err != nil || string(reply.Data) != "v" {
+		t.Errorf("a stale read over NATS without a majority: %+v, %v", reply, err)
+	}
+	if _, err := follower.Get(ctx, "missing", Stale(0)); !errors.Is(err, fsm.ErrNotFound) {
+		t.Errorf("a stale read of a missing key: %v", err)
+	}
+	closing := make(chan error, 1)
+	begun := make(chan struct{})
+	go func() {
+		close(begun)
+		_, err := follower.Get(context.Background(), "k", Stale(1<<40))
+		closing <- err
+	}()
+	<-begun
+	stop(t, follower)
+	if err := <-closing; !errors.Is(err, ErrClosed) {
+		t.Errorf("a stale read of a node that closes: %v; want ErrClosed", err)
+	}
+	if _, err := follower.Get(ctx, "k", Stale(0)); !errors.Is(err, ErrClosed) {
+		t.Errorf("a stale read of a closed node: %v; want ErrClosed", err)
 	}
 }

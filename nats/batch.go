@@ -1,0 +1,103 @@
+package nats
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/watchcast/watchcast/fanout"
+)
+
+// operation is one element of the JSON array that a batch is on the wire.
+type operation struct {
+	Op     string  `json:"op"`     // put or delete
+	Key    string  `json:"key"`    // in its subject form
+	Value  *string `json:"value"`  // of a put, if it is text
+	Base64 []byte  `json:"base64"` // of a put, if it is not
+	IfRev  *uint64 `json:"if_rev"` // as Kv-If-Rev
+}
+
+const batchExample = `[{"op":"put","key":"a","value":"1"},{"op":"delete","key":"b","if_rev":7}]`
+
+// parseOperations reads the payload of a batch. How many operations there may be, and
+// which, is the backend's to say.
+func parseOperations(data []byte) ([]Operation, error) {
+	if !utf8.Valid(data) {
+		// The decoder would put something else in place of what is not.
+		return nil, &Error{CodeBadRequest, "the batch is not UTF-8; give a value that is no text as base64"}
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	var wire []operation
+	if err := d.Decode(&wire); err != nil {
+		return nil, badBatch("the batch is not understood: %v", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, badBatch("something follows the batch")
+	}
+	operations := make([]Operation, len(wire))
+	for i, w := range wire {
+		o, err := w.operation()
+		if coded := (*Error)(nil); errors.As(err, &coded) {
+			return nil, &Error{coded.Code, fmt.Sprintf("operation %d of the batch: %s", i, coded.Description)}
+		}
+		operations[i] = o
+	}
+	return operations, nil
+}
+
+func badBatch(format string, args ...any) *Error {
+	return &Error{CodeBadRequest, fmt.Sprintf(format, args...) + "; give " + batchExample}
+}
+
+func (w operation) operation() (Operation, error) {
+	key, err := fanout.ParseSubjectForm(w.Key)
+	if err != nil {
+		return Operation{}, KeyError(err)
+	}
+	o := Operation{Key: key, IfRevision: w.IfRev}
+	switch values := w.values(); {
+	case w.Op == "delete" && values == 0:
+		o.Delete = true
+	case w.Op == "delete":
+		return Operation{}, &Error{CodeBadRequest, "a delete has no value; leave it out"}
+	case w.Op != "put":
+		return Operation{}, &Error{CodeBadRequest, fmt.Sprintf("op is %.20q; give put or delete", w.Op)}
+	case values != 1:
+		return Operation{}, &Error{CodeBadRequest, "a put has one value; give it as value, or as base64"}
+	case w.Value != nil:
+		o.Value = []byte(*w.Value)
+	default:
+		o.Value = w.Base64
+	}
+	return o, nil
+}
+
+// values returns how many values are given.
+func (w operation) values() (n int) {
+	if w.Value != nil {
+		n++
+	}
+	if w.Base64 != nil {
+		n++
+	}
+	return n
+}
+
+func (s *Service) batch(req micro.Request) {
+	if err := knownHeaders(req); err != nil {
+		s.refuse(req, err)
+		return
+	}
+	operations, err := parseOperations(req.Data())
+	if err != nil {
+		s.refuse(req, err)
+		return
+	}
+	s.propose(req, func() Pending { return s.o.Backend.Batch(operations) })
+}

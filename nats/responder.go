@@ -1,0 +1,87 @@
+package nats
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/watchcast/watchcast/fanout"
+)
+
+// responder reads what requests have in common, and answers them.
+type responder struct {
+	conn     *nats.Conn
+	subjects Subjects
+	logger   *slog.Logger
+}
+
+// caller is who waits for an answer. Handlers answer by the [micro.Request];
+// whoever answers later must not touch it, since package micro reads it without
+// a lock when the handler has returned.
+type caller struct{ subject, reply string }
+
+func callerOf(req micro.Request) caller { return caller{req.Subject(), req.Reply()} }
+
+// key returns the key of a request's subject.
+func (r *responder) key(req micro.Request, op string) (string, error) {
+	form := strings.TrimPrefix(req.Subject(), r.subjects.KV+"."+op+".")
+	key, err := fanout.ParseSubjectForm(form)
+	if err != nil {
+		return "", KeyError(err)
+	}
+	return key, nil
+}
+
+// noKey answers a request to an operation without a key.
+func (r *responder) noKey(m *nats.Msg) {
+	r.fail(caller{m.Subject, m.Reply}, &Error{CodeBadRequest, "the key is missing; request " + m.Subject + ".<key>"})
+}
+
+func (r *responder) answer(c caller, value []byte, revision uint64) {
+	header := nats.Header{HeaderRev: {strconv.FormatUint(revision, 10)}}
+	if errors.Is(r.send(c, header, value), nats.ErrMaxPayload) {
+		r.fail(c, &Error{CodeTooLarge, fmt.Sprintf("the value has %d bytes, more than this broker carries", len(value))})
+	}
+}
+
+// fail answers a request with an error.
+func (r *responder) fail(c caller, err error) {
+	e := r.failure(c.subject, err)
+	r.send(c, nats.Header{
+		micro.ErrorCodeHeader: {strconv.Itoa(int(e.Code))},
+		micro.ErrorHeader:     {e.Description},
+	}, nil)
+}
+
+// refuse is fail for a handler. Package micro counts the error.
+func (r *responder) refuse(req micro.Request, err error) {
+	e := r.failure(req.Subject(), err)
+	if err := req.Error(strconv.Itoa(int(e.Code)), e.Description, nil); err != nil {
+		r.logger.Debug("reply was not sent", "error", err)
+	}
+}
+
+// failure gives an error the form of an answer, and logs it if it is a defect.
+func (r *responder) failure(subject string, err error) *Error {
+	e := asError(err)
+	if e.Code == CodeInternal {
+		r.logger.Error("request failed", "subject", subject, "error", e.Description)
+	}
+	return e
+}
+
+func (r *responder) send(c caller, header nats.Header, data []byte) error {
+	if c.reply == "" {
+		return nil
+	}
+	err := r.conn.PublishMsg(&nats.Msg{Subject: c.reply, Header: header, Data: data})
+	if err != nil {
+		r.logger.Debug("reply was not sent", "error", err)
+	}
+	return err
+}

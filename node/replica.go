@@ -1,0 +1,36 @@
+package node
+
+import (
+	"context"
+
+	"github.com/watchcast/watchcast/nats"
+)
+
+// startReplica answers stale reads over NATS until the node closes.
+func (n *Node) startReplica() error {
+	replica, err := nats.StartReplica(nats.ReplicaOptions{
+		Conn:     n.serviceConn,
+		Backend:  replica{n},
+		Subjects: n.config.Subjects,
+		Version:  n.config.Version,
+		Metadata: map[string]string{"node": n.config.ID},
+		Logger:   n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.onClose("replica", func() error { replica.Stop(); return nil })
+	return nil
+}
+
+// replica is the view of the node that stale reads have.
+type replica struct{ node *Node }
+
+func (r replica) Await(ctx context.Context, revision uint64) error {
+	return r.node.machine.Await(ctx, revision)
+}
+
+func (r replica) Get(key string) ([]byte, uint64, error) {
+	e, err := r.node.machine.Get(key)
+	return e.Value, e.Revision, serviceError(aboutKey(err, key))
+}
