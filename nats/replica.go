@@ -41,8 +41,8 @@ type ReplicaOptions struct {
 }
 
 // Replica answers stale reads, on every node for as long as it runs. All nodes
-// stand in one queue group, so a request goes to any of them, by preference to one
-// at the client's own broker, and there are answers also while nobody leads.
+// stand in one queue group, so a request goes to any of them, and there are answers
+// also while nobody leads. One that is on its way to a node that dies is lost.
 //
 // A request that has not to wait is answered by the goroutine of its subscription.
 // One that has to gets a goroutine until then, of which the number is bounded: only
