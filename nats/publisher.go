@@ -44,6 +44,12 @@ type PublisherOptions struct {
 	// Lost, if not nil, is announced as a reset before anything else: revisions
 	// up to After of which nobody knows whether they were published.
 	Lost *Range
+	// Interest, if not nil, reports whether anybody subscribes to a subject, as the
+	// broker that Conn leads to knows; an event that nobody does is not handed to
+	// it. The broker would drop it a moment later. Whoever subscribes in between
+	// cannot tell: nothing says that he came before the event. Nil: all events
+	// are published.
+	Interest func(subject string) bool
 	// Confirmed, if not nil, is called with each newly confirmed revision, from
 	// one goroutine at a time. It must not block.
 	Confirmed func(revision uint64)
@@ -89,6 +95,7 @@ type Publisher struct {
 	seq         uint64
 	resets      atomic.Pointer[resets]
 	events      atomic.Uint64
+	skipped     atomic.Uint64
 	interrupted atomic.Bool // and nothing was confirmed since
 }
 
@@ -124,8 +131,13 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 	return p, nil
 }
 
-// Events returns how many events were published, repeats included.
+// Events returns how many events were published, repeats included, those that
+// nobody subscribed to left out.
 func (p *Publisher) Events() uint64 { return p.events.Load() }
+
+// Skipped returns how many events were not published because nobody subscribed to
+// them, repeats included.
+func (p *Publisher) Skipped() uint64 { return p.skipped.Load() }
 
 // Confirmed returns the revision up to which the broker has everything.
 func (p *Publisher) Confirmed() uint64 { return p.confirmed.Load() }

@@ -226,6 +226,15 @@ func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.
 	return conn, nil
 }
 
+// interest returns what tells whether anybody subscribes to a subject, here or at a
+// broker that this one has a route to; nil if only the broker itself knows.
+func (b *broker) interest() func(subject string) bool {
+	if b.server == nil {
+		return nil
+	}
+	return b.server.GlobalAccount().SubscriptionInterest
+}
+
 // routesAddr returns where the broker listens for routes, empty if it does not.
 func (b *broker) routesAddr() string {
 	if b.server == nil || b.server.ClusterAddr() == nil {

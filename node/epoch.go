@@ -104,6 +104,7 @@ func (e *epoch) run(ctx context.Context) error {
 		Term:     e.term,
 		After:    after,
 		Lost:     lost,
+		Interest: n.broker.interest(),
 		Confirmed: func(revision uint64) {
 			n.announced.note(announcement{Cluster: cluster.ID, Term: e.term, Revision: revision})
 		},

@@ -92,6 +92,7 @@ type Status struct {
 type Published struct {
 	Confirmed uint64 `json:"confirmed"` // the broker has everything up to this revision
 	Events    uint64 `json:"events"`    // published in this term, repeats included
+	Skipped   uint64 `json:"skipped"`   // not published, because nobody subscribed to them
 }
 
 // Status returns what the node knows of itself.
@@ -109,7 +110,7 @@ func (n *Node) Status() Status {
 		Events:   n.registry.Stats(),
 	}
 	if e, _ := n.currentEpoch(); e != nil {
-		s.Publish = &Published{Confirmed: e.publisher.Confirmed(), Events: e.publisher.Events()}
+		s.Publish = &Published{Confirmed: e.publisher.Confirmed(), Events: e.publisher.Events(), Skipped: e.publisher.Skipped()}
 	}
 	return s
 }
