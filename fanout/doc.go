@@ -56,7 +56,8 @@
 //
 // The package starts none for its work. The owner of a [Dispatcher] runs it (Run
 // has one more beside it, which does nothing but get the first one noticed by an
-// idle processor, and which it waits for); a producer calls Push and Flush from one goroutine at a time; each [Cursor]
+// idle processor, and which it waits for); a producer calls Push and Flush from one
+// goroutine at a time; each [Cursor]
 // belongs to one reader; watchers are pulled by their consumers, and only
 // [Watcher.Chan] has a goroutine, which [Watcher.Stop] waits for. (The standard
 // library runs a context's end and the finalizer of a watcher that was dropped

@@ -146,11 +146,8 @@ func (x *keyIndex[V]) shard(hash uintptr) *keyShard[V] {
 	return &x.shards[hash>>1&(keyShards-1)]
 }
 
-// get returns the value of key, nil if it has none. Any goroutine may call it;
-// it never blocks and does not allocate.
-func (x *keyIndex[V]) get(key string) *V { return x.find(x.hash(key), key) }
-
-// find is get for who has the key's hash already.
+// find returns the value of key, of which the caller has the hash, and nil if it has
+// none. Any goroutine may call it; it never blocks and does not allocate.
 func (x *keyIndex[V]) find(hash uintptr, key string) *V {
 	table := x.shard(hash).table.Load()
 	if table == nil {

@@ -208,3 +208,6 @@ func TestKeyIndexGivesMemoryBack(t *testing.T) {
 		t.Errorf("%d buckets for 10 keys", b)
 	}
 }
+
+// get is find for who has no hash.
+func (x *keyIndex[V]) get(key string) *V { return x.find(x.hash(key), key) }

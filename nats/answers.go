@@ -52,7 +52,7 @@ func (s *Service) answerReads(ctx context.Context) {
 				more = false
 			}
 		}
-		err := s.o.Backend.Linearize(ctx)
+		err := s.backend.Linearize(ctx)
 		if err != nil && ctx.Err() != nil {
 			err = errStopped
 		}
@@ -61,7 +61,7 @@ func (s *Service) answerReads(ctx context.Context) {
 				s.fail(r.caller, err)
 				continue
 			}
-			value, revision, err := s.o.Backend.Get(r.key)
+			value, revision, err := s.backend.Get(r.key)
 			if err != nil {
 				s.fail(r.caller, err)
 				continue

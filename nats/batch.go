@@ -99,5 +99,5 @@ func (s *Service) batch(req micro.Request) {
 		s.refuse(req, err)
 		return
 	}
-	s.propose(req, func() Pending { return s.o.Backend.Batch(operations) })
+	s.propose(req, func() Pending { return s.backend.Batch(operations) })
 }

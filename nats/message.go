@@ -23,8 +23,13 @@ const (
 // EncodeEvent returns the message that carries e: the value as it is, the rest
 // in headers. Control events have no message of this form.
 func (s Subjects) EncodeEvent(e *fanout.Event) *nats.Msg {
+	return encodeEvent(s.Event(e.Key), e)
+}
+
+// encodeEvent is for who has the subject already.
+func encodeEvent(subject string, e *fanout.Event) *nats.Msg {
 	m := &nats.Msg{
-		Subject: s.Event(e.Key),
+		Subject: subject,
 		Header: nats.Header{
 			HeaderOp:   {e.Op.String()},
 			HeaderRev:  {strconv.FormatUint(e.Revision, 10)},

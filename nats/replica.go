@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/watchcast/watchcast/fanout"
@@ -23,21 +21,12 @@ const (
 // ReplicaBackend is the state of a node, leader or not. Its errors should be of type
 // [*Error]; others are answered as internal.
 type ReplicaBackend interface {
+	// Revision returns what the state includes by now.
+	Revision() uint64
 	// Await returns when the state includes the change of that revision.
 	Await(ctx context.Context, revision uint64) error
 	// Get reads the state as it is.
 	Get(key string) (value []byte, revision uint64, err error)
-}
-
-// ReplicaOptions configures a [Replica]. Conn and Backend are required.
-type ReplicaOptions struct {
-	Conn     *nats.Conn
-	Backend  ReplicaBackend
-	Subjects Subjects
-	Version  string            // semantic version, shown by nats micro
-	Metadata map[string]string // shown by nats micro
-	// Logger gets what a request cannot be told. Default: nothing.
-	Logger *slog.Logger
 }
 
 // Replica answers stale reads, on every node for as long as it runs. All nodes
@@ -49,35 +38,27 @@ type ReplicaOptions struct {
 // who asks for a revision that is not there yet makes one.
 type Replica struct {
 	responder
-	o      ReplicaOptions
-	micro  micro.Service
-	extra  *nats.Subscription
-	ctx    context.Context // ends with Stop
-	cancel context.CancelFunc
-	places chan struct{} // one for each read that waits
-	wg     sync.WaitGroup
+	backend ReplicaBackend
+	ctx     context.Context // ends with Stop
+	cancel  context.CancelFunc
+	places  chan struct{} // one for each read that waits
+	wg      sync.WaitGroup
 
 	mu      sync.RWMutex // read-held while a request is taken
 	stopped bool
 }
 
-// StartReplica subscribes and answers until Stop.
-func StartReplica(o ReplicaOptions) (*Replica, error) {
-	if o.Conn == nil || o.Backend == nil {
-		return nil, fmt.Errorf("%w: a replica needs a connection and a backend", fanout.ErrBadOption)
+// StartReplica subscribes and answers until Stop. The error wraps
+// [fanout.ErrBadOption], or is the connection's.
+func StartReplica(b ReplicaBackend, o ServiceOptions) (*Replica, error) {
+	if b == nil {
+		return nil, fmt.Errorf("%w: a replica needs a backend", fanout.ErrBadOption)
 	}
-	if err := o.Subjects.Check(); err != nil {
+	answers, err := newResponder(o)
+	if err != nil {
 		return nil, err
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	r := &Replica{
-		responder: responder{conn: o.Conn, subjects: o.Subjects, logger: o.Logger},
-
-		o:      o,
-		places: make(chan struct{}, MaxAwaiting),
-	}
+	r := &Replica{responder: answers, backend: b, places: make(chan struct{}, MaxAwaiting)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if err := r.subscribe(); err != nil {
 		r.Stop()
@@ -87,11 +68,11 @@ func StartReplica(o ReplicaOptions) (*Replica, error) {
 }
 
 func (r *Replica) subscribe() (err error) {
-	r.micro, err = micro.AddService(r.o.Conn, micro.Config{
+	r.micro, err = micro.AddService(r.conn, micro.Config{
 		Name:        "watchcast-replica",
-		Version:     r.o.Version,
+		Version:     r.version,
 		Description: "Reads of what one node of the key-value store has, leader or not",
-		Metadata:    r.o.Metadata,
+		Metadata:    r.metadata,
 		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {
 			r.logger.Warn("replica cannot receive", "subject", e.Subject, "error", e.Description)
 		},
@@ -103,26 +84,19 @@ func (r *Replica) subscribe() (err error) {
 	if err := r.micro.AddEndpoint("stale-get", micro.HandlerFunc(r.get), micro.WithEndpointSubject(root+".>")); err != nil {
 		return fmt.Errorf("nats: start endpoint stale-get: %w", err)
 	}
-	if r.extra, err = r.o.Conn.QueueSubscribe(root, micro.DefaultQueueGroup, r.noKey); err != nil {
+	sub, err := r.conn.QueueSubscribe(root, micro.DefaultQueueGroup, r.noKey)
+	if err != nil {
 		return fmt.Errorf("nats: subscribe to %s: %w", root, err)
 	}
-	return r.o.Conn.Flush()
+	r.extra = append(r.extra, sub)
+	return r.conn.Flush()
 }
 
 const staleGet = "stale.get"
 
 // Stop takes the replica away. Reads that wait are turned away.
 func (r *Replica) Stop() {
-	if r.micro != nil {
-		if err := r.micro.Stop(); err != nil {
-			r.logger.Debug("replica was gone already", "error", err)
-		}
-	}
-	if r.extra != nil {
-		if err := r.extra.Unsubscribe(); err != nil {
-			r.logger.Debug("subscription was gone already", "error", err)
-		}
-	}
+	r.leave()
 	r.mu.Lock()
 	r.stopped = true
 	r.mu.Unlock()
@@ -147,7 +121,7 @@ func (r *Replica) get(req micro.Request) {
 		r.refuse(req, errLeaving)
 		return
 	}
-	if r.has(revision) {
+	if r.backend.Revision() >= revision {
 		r.read(callerOf(req), key)
 		return
 	}
@@ -165,20 +139,10 @@ func (r *Replica) get(req micro.Request) {
 
 var errLeaving = &Error{CodeUnavailable, "this node is closing; repeat"}
 
-// has reports whether the state includes that revision by now.
-func (r *Replica) has(revision uint64) bool {
-	if revision == 0 {
-		return true
-	}
-	over, cancel := context.WithCancel(r.ctx)
-	cancel()
-	return r.o.Backend.Await(over, revision) == nil
-}
-
 func (r *Replica) await(c caller, key string, revision uint64) {
 	ctx, cancel := context.WithTimeout(r.ctx, AwaitTime)
 	defer cancel()
-	err := r.o.Backend.Await(ctx, revision)
+	err := r.backend.Await(ctx, revision)
 	switch {
 	case err == nil:
 		r.read(c, key)
@@ -192,7 +156,7 @@ func (r *Replica) await(c caller, key string, revision uint64) {
 }
 
 func (r *Replica) read(c caller, key string) {
-	value, revision, err := r.o.Backend.Get(key)
+	value, revision, err := r.backend.Get(key)
 	if err != nil {
 		r.fail(c, err)
 		return

@@ -37,6 +37,12 @@ func (b *replicaBackend) reach(revision uint64) {
 	b.changed = make(chan struct{})
 }
 
+func (b *replicaBackend) Revision() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.applied
+}
+
 func (b *replicaBackend) Await(ctx context.Context, revision uint64) error {
 	for first := true; ; first = false {
 		b.mu.Lock()
@@ -45,7 +51,7 @@ func (b *replicaBackend) Await(ctx context.Context, revision uint64) error {
 		if applied >= revision {
 			return nil
 		}
-		if first && ctx.Err() == nil {
+		if first {
 			b.waiting <- struct{}{}
 		}
 		select {
@@ -58,7 +64,7 @@ func (b *replicaBackend) Await(ctx context.Context, revision uint64) error {
 
 func startReplicaOn(t *testing.T, broker *server.Server, b ReplicaBackend) *Replica {
 	t.Helper()
-	r, err := StartReplica(ReplicaOptions{Conn: dial(t, "", nats.InProcessServer(broker)), Backend: b, Version: "1.2.3"})
+	r, err := StartReplica(b, ServiceOptions{Conn: dial(t, "", nats.InProcessServer(broker)), Version: "1.2.3"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,16 +75,18 @@ func startReplicaOn(t *testing.T, broker *server.Server, b ReplicaBackend) *Repl
 func TestReplicaChecksOptions(t *testing.T) {
 	broker, _ := startBroker(t)
 	conn := dial(t, broker.ClientURL())
-	for name, o := range map[string]ReplicaOptions{
-		"no connection": {Backend: newReplicaBackend(), Version: "1.0.0"},
-		"no backend":    {Conn: conn, Version: "1.0.0"},
-		"bad root":      {Conn: conn, Backend: newReplicaBackend(), Version: "1.0.0", Subjects: Subjects{KV: ">"}},
+	if _, err := StartReplica(nil, ServiceOptions{Conn: conn, Version: "1.0.0"}); !errors.Is(err, fanout.ErrBadOption) {
+		t.Errorf("no backend: error is %v, want ErrBadOption", err)
+	}
+	for name, o := range map[string]ServiceOptions{
+		"no connection": {Version: "1.0.0"},
+		"bad root":      {Conn: conn, Version: "1.0.0", Subjects: Subjects{KV: ">"}},
 	} {
-		if _, err := StartReplica(o); !errors.Is(err, fanout.ErrBadOption) {
+		if _, err := StartReplica(newReplicaBackend(), o); !errors.Is(err, fanout.ErrBadOption) {
 			t.Errorf("%s: error is %v, want ErrBadOption", name, err)
 		}
 	}
-	if _, err := StartReplica(ReplicaOptions{Conn: conn, Backend: newReplicaBackend(), Version: "one"}); err == nil {
+	if _, err := StartReplica(newReplicaBackend(), ServiceOptions{Conn: conn, Version: "one"}); err == nil {
 		t.Error("a version that is none was accepted")
 	}
 }

@@ -13,11 +13,53 @@ import (
 	"github.com/watchcast/watchcast/fanout"
 )
 
-// responder reads what requests have in common, and answers them.
+// ServiceOptions configures a [Service] or a [Replica]. Conn is required.
+type ServiceOptions struct {
+	Conn     *nats.Conn
+	Subjects Subjects
+	Version  string            // semantic version, shown by nats micro
+	Metadata map[string]string // shown by nats micro
+	// Logger gets what a request cannot be told. Default: nothing.
+	Logger *slog.Logger
+}
+
+// responder is what services have in common: it reads requests, and answers them.
 type responder struct {
 	conn     *nats.Conn
 	subjects Subjects
+	version  string
+	metadata map[string]string
 	logger   *slog.Logger
+
+	micro micro.Service
+	extra []*nats.Subscription
+}
+
+func newResponder(o ServiceOptions) (responder, error) {
+	if o.Conn == nil {
+		return responder{}, fmt.Errorf("%w: a service needs a connection", fanout.ErrBadOption)
+	}
+	if err := o.Subjects.Check(); err != nil {
+		return responder{}, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return responder{conn: o.Conn, subjects: o.Subjects, version: o.Version, metadata: o.Metadata, logger: o.Logger}, nil
+}
+
+// leave ends all subscriptions. They still hand over what they hold.
+func (r *responder) leave() {
+	if r.micro != nil {
+		if err := r.micro.Stop(); err != nil {
+			r.logger.Debug("service was gone already", "error", err)
+		}
+	}
+	for _, sub := range r.extra {
+		if err := sub.Unsubscribe(); err != nil {
+			r.logger.Debug("subscription was gone already", "error", err)
+		}
+	}
 }
 
 // caller is who waits for an answer. Handlers answer by the [micro.Request];

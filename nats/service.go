@@ -3,10 +3,8 @@ package nats
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/watchcast/watchcast/fanout"
@@ -20,17 +18,6 @@ const (
 	writers = 3 // goroutines that take writes: those of put, delete and batch
 )
 
-// ServiceOptions configures a [Service]. Conn and Backend are required.
-type ServiceOptions struct {
-	Conn     *nats.Conn
-	Backend  Backend
-	Subjects Subjects
-	Version  string            // semantic version, shown by nats micro
-	Metadata map[string]string // shown by nats micro
-	// Logger gets what a request cannot be told. Default: nothing.
-	Logger *slog.Logger
-}
-
 // Service answers key-value requests as long as its node leads. It is an
 // instance of its own for each term, and stands in no queue group: were it in
 // one, a broker that still believes in a dead leader could hand requests to
@@ -43,13 +30,11 @@ type ServiceOptions struct {
 // meanwhile share one proof of leadership.
 type Service struct {
 	responder
-	o      ServiceOptions
-	micro  micro.Service
-	extra  []*nats.Subscription
-	writes chan write
-	reads  chan read
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	backend Backend
+	writes  chan write
+	reads   chan read
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
 
 	// A subscription that ends still hands over what it holds. mu is read-held
 	// while a request is taken, so that none is taken after stopped is set.
@@ -67,25 +52,23 @@ type read struct {
 	key string
 }
 
-// StartService subscribes and answers until Stop.
-func StartService(o ServiceOptions) (*Service, error) {
-	if o.Conn == nil || o.Backend == nil {
-		return nil, fmt.Errorf("%w: a service needs a connection and a backend", fanout.ErrBadOption)
+// StartService subscribes and answers until Stop. The error wraps
+// [fanout.ErrBadOption], or is the connection's.
+func StartService(b Backend, o ServiceOptions) (*Service, error) {
+	if b == nil {
+		return nil, fmt.Errorf("%w: a service needs a backend", fanout.ErrBadOption)
 	}
-	if err := o.Subjects.Check(); err != nil {
+	r, err := newResponder(o)
+	if err != nil {
 		return nil, err
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		responder: responder{conn: o.Conn, subjects: o.Subjects, logger: o.Logger},
-
-		o:      o,
-		writes: make(chan write, MaxWrites),
-		reads:  make(chan read, MaxReads),
-		cancel: cancel,
+		responder: r,
+		backend:   b,
+		writes:    make(chan write, MaxWrites),
+		reads:     make(chan read, MaxReads),
+		cancel:    cancel,
 	}
 	s.wg.Go(func() { s.answerWrites(ctx) })
 	s.wg.Go(func() { s.answerReads(ctx) })
@@ -99,9 +82,9 @@ func StartService(o ServiceOptions) (*Service, error) {
 func (s *Service) subscribe() (err error) {
 	s.micro, err = micro.AddService(s.conn, micro.Config{
 		Name:               "watchcast",
-		Version:            s.o.Version,
+		Version:            s.version,
 		Description:        "Replicated key-value store whose changes are published on " + s.subjects.Watch + ".<key>",
-		Metadata:           s.o.Metadata,
+		Metadata:           s.metadata,
 		QueueGroupDisabled: true,
 		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {
 			s.logger.Warn("service cannot receive", "subject", e.Subject, "error", e.Description)
@@ -136,16 +119,7 @@ func (s *Service) subscribe() (err error) {
 // proposed are answered first, as far as their backend answers; everything else
 // that has arrived is turned away.
 func (s *Service) Stop() {
-	if s.micro != nil {
-		if err := s.micro.Stop(); err != nil {
-			s.logger.Debug("service was gone already", "error", err)
-		}
-	}
-	for _, sub := range s.extra {
-		if err := sub.Unsubscribe(); err != nil {
-			s.logger.Debug("subscription was gone already", "error", err)
-		}
-	}
+	s.leave()
 	s.mu.Lock()
 	s.stopped = true
 	s.mu.Unlock()
@@ -155,13 +129,13 @@ func (s *Service) Stop() {
 
 func (s *Service) put(req micro.Request) {
 	s.write(req, "put", func(key string, ifRevision *uint64) Pending {
-		return s.o.Backend.Put(key, req.Data(), ifRevision)
+		return s.backend.Put(key, req.Data(), ifRevision)
 	})
 }
 
 func (s *Service) delete(req micro.Request) {
 	s.write(req, "delete", func(key string, ifRevision *uint64) Pending {
-		return s.o.Backend.Delete(key, ifRevision)
+		return s.backend.Delete(key, ifRevision)
 	})
 }
 

@@ -51,9 +51,8 @@ func startKV(t testing.TB, backend *mapBackend, change ...func(*server.Options))
 	k.broker, _ = startBroker(t, change...)
 	k.client = dial(t, k.broker.ClientURL())
 	var err error
-	k.service, err = StartService(ServiceOptions{
+	k.service, err = StartService(backend, ServiceOptions{
 		Conn:     dial(t, "", nats.InProcessServer(k.broker)),
-		Backend:  backend,
 		Version:  "1.2.3",
 		Metadata: map[string]string{"node": "n1"},
 		Logger:   slog.New(slog.NewTextHandler(k.log, nil)),

@@ -87,7 +87,7 @@ func TestServiceStopTurnsAwayReads(t *testing.T) {
 		k.send(r, i, "kv.get.a", "")
 	}
 	flush(t, k.ctx, k.client)
-	flush(t, k.ctx, k.service.o.Conn) // all have arrived
+	flush(t, k.ctx, k.service.conn) // all have arrived
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -118,8 +118,8 @@ func TestServiceStopTurnsAwayTheRest(t *testing.T) {
 		k.send(r, i, "kv.put.a", "v")
 	}
 	flush(t, k.ctx, k.client)
-	flush(t, k.ctx, k.service.o.Conn) // all have arrived, and
-	backend.propose <- struct{}{}     // one was proposed, and
+	flush(t, k.ctx, k.service.conn) // all have arrived, and
+	backend.propose <- struct{}{}   // one was proposed, and
 	if i, got := k.next(r); i != 0 || got.revision != 1 {
 		t.Fatalf("request %d gets %+v", i, got)
 	}

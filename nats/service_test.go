@@ -18,16 +18,18 @@ import (
 
 func TestServiceChecksOptions(t *testing.T) {
 	k := startKV(t, newMapBackend())
+	if _, err := StartService(nil, ServiceOptions{Conn: k.client, Version: "1.0.0"}); !errors.Is(err, fanout.ErrBadOption) {
+		t.Errorf("no backend: error is %v, want ErrBadOption", err)
+	}
 	for name, o := range map[string]ServiceOptions{
-		"no connection": {Backend: k.backend, Version: "1.0.0"},
-		"no backend":    {Conn: k.client, Version: "1.0.0"},
-		"bad root":      {Conn: k.client, Backend: k.backend, Version: "1.0.0", Subjects: Subjects{KV: ">"}},
+		"no connection": {Version: "1.0.0"},
+		"bad root":      {Conn: k.client, Version: "1.0.0", Subjects: Subjects{KV: ">"}},
 	} {
-		if _, err := StartService(o); !errors.Is(err, fanout.ErrBadOption) {
+		if _, err := StartService(k.backend, o); !errors.Is(err, fanout.ErrBadOption) {
 			t.Errorf("%s: error is %v, want ErrBadOption", name, err)
 		}
 	}
-	if _, err := StartService(ServiceOptions{Conn: k.client, Backend: k.backend, Version: "one"}); err == nil {
+	if _, err := StartService(k.backend, ServiceOptions{Conn: k.client, Version: "one"}); err == nil {
 		t.Error("a version that is none was accepted")
 	}
 }

@@ -69,11 +69,12 @@ func (s *session) publish(e *fanout.Event) error {
 	case fanout.Reset:
 		return s.reset(Range{From: min(p.published.Load()+1, e.Revision), To: e.Revision})
 	}
-	if p.o.Interest != nil && !p.o.Interest(p.o.Subjects.Event(e.Key)) {
+	subject := p.o.Subjects.Event(e.Key)
+	if p.o.Interest != nil && !p.o.Interest(subject) {
 		p.skipped.Add(1)
 		return nil
 	}
-	err := p.o.Conn.PublishMsg(p.o.Subjects.EncodeEvent(e))
+	err := p.o.Conn.PublishMsg(encodeEvent(subject, e))
 	if errors.Is(err, nats.ErrMaxPayload) {
 		// The broker takes less than the cluster was set up for. The change is
 		// committed all the same, so say that it was not published.

@@ -119,9 +119,8 @@ func (e *epoch) run(ctx context.Context) error {
 	defer stopPublishing()
 	wg.Go(func() { e.publisher.Run(publishing) }) // its only error is that it was stopped
 
-	service, err := nats.StartService(nats.ServiceOptions{
+	service, err := nats.StartService(backend{n, e}, nats.ServiceOptions{
 		Conn:     n.serviceConn,
-		Backend:  backend{n, e},
 		Subjects: n.config.Subjects,
 		Version:  n.config.Version,
 		Metadata: map[string]string{"node": n.config.ID, "cluster": cluster.ID},
@@ -135,7 +134,7 @@ func (e *epoch) run(ctx context.Context) error {
 	<-ctx.Done()
 	n.setEpoch(nil)
 	service.Stop()
-	if n.closing.Load() {
+	if n.closing() {
 		e.drain(publishing)
 	}
 	return nil

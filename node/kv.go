@@ -114,7 +114,7 @@ type outcome struct {
 func (n *Node) propose(c fsm.Command) (pending, error) {
 	n.closeMu.RLock()
 	defer n.closeMu.RUnlock()
-	if n.closing.Load() {
+	if n.closing() {
 		return pending{}, ErrClosed
 	}
 	n.waits.Add(1)
@@ -125,7 +125,7 @@ func (n *Node) propose(c fsm.Command) (pending, error) {
 // this node is about to lead, it waits for as long as ctx allows.
 func (n *Node) lead(ctx context.Context) (*epoch, error) {
 	for {
-		if n.closing.Load() {
+		if n.closing() {
 			return nil, ErrClosed
 		}
 		e, changed := n.currentEpoch()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
@@ -39,8 +38,7 @@ type Node struct {
 	epoch        *epoch        // while this node leads
 	epochChanged chan struct{} // closed and replaced when it changes
 
-	closeMu sync.RWMutex // held for reading while a write is handed to Raft
-	closing atomic.Bool
+	closeMu sync.RWMutex    // held for reading while a write is handed to Raft
 	leaving context.Context // ends when the node begins to close
 	leave   context.CancelFunc
 	closed  chan struct{}
@@ -286,9 +284,9 @@ func (n *Node) startWeb() (err error) {
 // goroutines. It takes a few seconds at most, and may be called more than once.
 func (n *Node) Close() error {
 	n.closeMu.Lock() // writes that came before are in waits after this
-	first := n.closing.CompareAndSwap(false, true)
-	n.closeMu.Unlock()
+	first := !n.closing()
 	n.leave()
+	n.closeMu.Unlock()
 	if !first {
 		<-n.closed
 		return n.err
@@ -297,6 +295,9 @@ func (n *Node) Close() error {
 	close(n.closed)
 	return n.err
 }
+
+// closing reports whether Close was called.
+func (n *Node) closing() bool { return n.leaving.Err() != nil }
 
 func (n *Node) end() error {
 	var errs []error

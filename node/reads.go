@@ -73,7 +73,7 @@ func (n *Node) readable(ctx context.Context, opts []ReadOption) error {
 
 // await returns when the node has applied the command of that revision.
 func (n *Node) await(ctx context.Context, revision uint64) error {
-	if n.closing.Load() {
+	if n.closing() {
 		return ErrClosed
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -25,7 +25,7 @@ func (n *Node) unready() string {
 	known, _ := n.announced.get()
 	applied := n.machine.Revision()
 	switch {
-	case n.closing.Load():
+	case n.closing():
 		return "it is stopping"
 	case leader == "":
 		return "no leader; are a majority of the nodes up and connected?"
@@ -47,7 +47,7 @@ func (n *Node) serveReady(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyWait)
 	defer cancel()
 	reason := n.unready()
-	for reason != "" && ctx.Err() == nil && !n.closing.Load() {
+	for reason != "" && ctx.Err() == nil && !n.closing() {
 		pause(ctx, leaderPoll)
 		reason = n.unready()
 	}

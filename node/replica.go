@@ -8,9 +8,8 @@ import (
 
 // startReplica answers stale reads over NATS until the node closes.
 func (n *Node) startReplica() error {
-	replica, err := nats.StartReplica(nats.ReplicaOptions{
+	replica, err := nats.StartReplica(replica{n}, nats.ServiceOptions{
 		Conn:     n.serviceConn,
-		Backend:  replica{n},
 		Subjects: n.config.Subjects,
 		Version:  n.config.Version,
 		Metadata: map[string]string{"node": n.config.ID},
@@ -25,6 +24,8 @@ func (n *Node) startReplica() error {
 
 // replica is the view of the node that stale reads have.
 type replica struct{ node *Node }
+
+func (r replica) Revision() uint64 { return r.node.machine.Revision() }
 
 func (r replica) Await(ctx context.Context, revision uint64) error {
 	return r.node.machine.Await(ctx, revision)
