@@ -112,7 +112,7 @@ func TestCommandsOneByOne(t *testing.T) {
 		}
 		if s.err != nil {
 			after, errAfter := m.Get("k")
-			if !reflect.DeepEqual(before, after) || errBefore != errAfter || len(m.events()) != events {
+			if !reflect.DeepEqual(before, after) || !reflect.DeepEqual(errBefore, errAfter) || len(m.events()) != events {
 				t.Fatalf("revision %d failed and changed something: %+v, %+v", want, before, after)
 			}
 		}

@@ -46,47 +46,6 @@ func parseBatch(data []byte) (batch []Command, err error) {
 
 func (op CommandOp) inBatch() bool { return op == CommandPut || op == CommandDelete }
 
-// Check returns why a put, a delete or a batch would be refused whatever the
-// state: an error that wraps [fanout.ErrBadKey], [ErrBadBatch] or
-// [ErrValueTooLarge]. Replicas check it again when they apply the command.
-func (c Command) Check(cluster Cluster) error {
-	if c.Op == CommandBatch {
-		return checkBatch(c.Batch, cluster)
-	}
-	if err := fanout.CheckKey(c.Key); err != nil {
-		return err
-	}
-	if limit := cluster.MaxValueBytes; len(c.Value) > limit {
-		return fmt.Errorf("%w: it has %d bytes; the limit of this cluster is %d", ErrValueTooLarge, len(c.Value), limit)
-	}
-	return nil
-}
-
-func checkBatch(batch []Command, cluster Cluster) error {
-	if len(batch) == 0 || len(batch) > MaxBatch {
-		return fmt.Errorf("%w: it has %d operations; give 1 to %d", ErrBadBatch, len(batch), MaxBatch)
-	}
-	keys := make(map[string]struct{}, len(batch))
-	bytes := 0
-	for _, c := range batch {
-		if !c.Op.inBatch() {
-			return fmt.Errorf("%w: operation %d is neither a put nor a delete", ErrBadBatch, c.Op)
-		}
-		if err := fanout.CheckKey(c.Key); err != nil {
-			return err
-		}
-		if _, twice := keys[c.Key]; twice {
-			return fmt.Errorf("%w: key %q occurs twice; give each key once", ErrBadBatch, c.Key)
-		}
-		keys[c.Key] = struct{}{}
-		bytes += len(c.Value)
-	}
-	if limit := cluster.MaxValueBytes; bytes > limit {
-		return fmt.Errorf("%w: the values of the batch have %d bytes together; the limit of this cluster is %d", ErrValueTooLarge, bytes, limit)
-	}
-	return nil
-}
-
 // batch carries out all of a batch that was checked, or nothing. It appends the
 // events.
 func (s *store) batch(batch []Command, events []*fanout.Event, at moment) ([]*fanout.Event, error) {
@@ -99,11 +58,16 @@ func (s *store) batch(batch []Command, events []*fanout.Event, at moment) ([]*fa
 	for _, c := range batch {
 		events = append(events, s.change(c, at))
 	}
-	made := events[before:]
-	if len(made) > 1 {
-		for i, e := range made {
-			e.Batch, e.BatchSize = uint32(i), uint32(len(made))
-		}
-	}
+	asBatch(events[before:])
 	return events, nil
+}
+
+// asBatch tells the events of one revision which they are.
+func asBatch(events []*fanout.Event) {
+	if len(events) == 1 {
+		return
+	}
+	for i, e := range events {
+		e.Batch, e.BatchSize = uint32(i), uint32(len(events))
+	}
 }

@@ -3,6 +3,7 @@ package fsm
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -22,6 +23,10 @@ const (
 	// CommandBatch carries out several puts and deletes of different keys, all
 	// or none.
 	CommandBatch CommandOp = 4
+	// CommandExpire moves the cluster's time to its Stamp and removes keys whose
+	// time to live has passed: the first MaxBatch at most, in the order of their
+	// deadlines and then of keys. There may be none.
+	CommandExpire CommandOp = 5
 )
 
 // Bounds of [Cluster].
@@ -61,6 +66,16 @@ type Command struct {
 	// IfRevision makes a put or delete conditional: the key must be at this
 	// revision, 0 meaning that it must not exist. Nil: no condition.
 	IfRevision *uint64
+	// TTL, for put, is how long the key lives, 1 ns to MaxTTL; 0: until it is
+	// deleted. It needs a Stamp.
+	TTL time.Duration
+	// Stamp is when the leader proposed the command. Expire needs one, and what
+	// has a TTL or a RequestID; in a batch it is the batch's. Others have none.
+	Stamp Stamp
+	// RequestID, for put, delete and batch, makes it safe to repeat: of all
+	// commands with the same id, the first one counts, and the others are answered
+	// as that one was. Empty: none. At most MaxRequestIDBytes.
+	RequestID string
 	// Cluster, for init.
 	Cluster Cluster
 	// Batch, for batch: puts and deletes, 1 to MaxBatch, each key once. Their
@@ -71,7 +86,7 @@ type Command struct {
 // The encoding: the version, one byte, and then a message in the protobuf wire
 // format with these fields, in ascending order.
 //
-//	1  op          varint  init 1, put 2, delete 3, batch 4
+//	1  op          varint  init 1, put 2, delete 3, batch 4, expire 5
 //	2  key         bytes   put, delete
 //	3  value       bytes   put; may be empty
 //	4  if revision varint  put, delete; optional
@@ -79,6 +94,10 @@ type Command struct {
 //	6  max value   varint  init
 //	7  batch       bytes   batch; for each command in it, a varint with the
 //	                       length of its message, and the message
+//	8  term        varint  of the stamp: expire, and what has 10 or 11; not 0
+//	9  time        varint  of the stamp, nanoseconds; with 8
+//	10 ttl         varint  put, nanoseconds, not 0; optional
+//	11 request id  bytes   put, delete, batch, not empty; optional
 const commandVersion = 1
 
 const (
@@ -89,14 +108,22 @@ const (
 	fieldClusterID  protowire.Number = 5
 	fieldMaxValue   protowire.Number = 6
 	fieldBatch      protowire.Number = 7
+	fieldTerm       protowire.Number = 8
+	fieldTime       protowire.Number = 9
+	fieldTTL        protowire.Number = 10
+	fieldRequestID  protowire.Number = 11
 )
+
+// stamped are the fields of a command that may be stamped, and repeated.
+var stamped = setOf(fieldTerm, fieldTime, fieldRequestID)
 
 // commandFields says which fields belong to an operation.
 var commandFields = [...]struct{ required, optional fieldSet }{
 	CommandInit:   {setOf(fieldOp, fieldClusterID, fieldMaxValue), 0},
-	CommandPut:    {setOf(fieldOp, fieldKey, fieldValue), setOf(fieldIfRevision)},
-	CommandDelete: {setOf(fieldOp, fieldKey), setOf(fieldIfRevision)},
-	CommandBatch:  {setOf(fieldOp, fieldBatch), 0},
+	CommandPut:    {setOf(fieldOp, fieldKey, fieldValue), setOf(fieldIfRevision, fieldTTL) | stamped},
+	CommandDelete: {setOf(fieldOp, fieldKey), setOf(fieldIfRevision) | stamped},
+	CommandBatch:  {setOf(fieldOp, fieldBatch), stamped},
+	CommandExpire: {setOf(fieldOp, fieldTerm, fieldTime), 0},
 }
 
 // Append appends the encoded command to dst and returns it. Fields that do not
@@ -109,8 +136,6 @@ func (c Command) Append(dst []byte) []byte {
 func (c Command) appendMessage(dst []byte) []byte {
 	dst = appendUint(dst, fieldOp, uint64(c.Op))
 	switch c.Op {
-	case CommandBatch:
-		return appendBytes(dst, fieldBatch, appendBatch(c.Batch))
 	case CommandInit:
 		dst = appendBytes(dst, fieldClusterID, c.Cluster.ID)
 		return appendUint(dst, fieldMaxValue, uint64(c.Cluster.MaxValueBytes))
@@ -119,17 +144,30 @@ func (c Command) appendMessage(dst []byte) []byte {
 		dst = appendBytes(dst, fieldValue, c.Value)
 	case CommandDelete:
 		dst = appendBytes(dst, fieldKey, c.Key)
+	case CommandBatch:
+		dst = appendBytes(dst, fieldBatch, appendBatch(c.Batch))
 	}
-	if c.IfRevision != nil {
+	if c.IfRevision != nil && c.Op.inBatch() {
 		dst = appendUint(dst, fieldIfRevision, *c.IfRevision)
+	}
+	if c.Stamp.Term != 0 {
+		dst = appendUint(dst, fieldTerm, c.Stamp.Term)
+		dst = appendUint(dst, fieldTime, uint64(c.Stamp.Time))
+	}
+	if c.TTL != 0 && c.Op == CommandPut {
+		dst = appendUint(dst, fieldTTL, uint64(c.TTL))
+	}
+	if c.RequestID != "" && c.Op != CommandExpire {
+		dst = appendBytes(dst, fieldRequestID, c.RequestID)
 	}
 	return dst
 }
 
 // ParseCommand is the inverse of [Command.Append]. It accepts exactly what
-// Append makes of a command with a known operation, valid Cluster and at most
-// MaxBatch puts and deletes in Batch, whatever the keys and the values; the error for anything else wraps [ErrBadCommand].
-// The command's Value is a part of data, not a copy.
+// Append makes of a command with a known operation, valid Cluster, Stamp, TTL and
+// RequestID, and at most MaxBatch puts and deletes in Batch, whatever the keys and
+// the values; the error for anything else wraps [ErrBadCommand]. The command's Value
+// is a part of data, not a copy.
 func ParseCommand(data []byte) (Command, error) {
 	c, err := parseCommand(data)
 	if err != nil {
@@ -145,7 +183,11 @@ func parseCommand(data []byte) (Command, error) {
 	if data[0] != commandVersion {
 		return Command{}, fmt.Errorf("its version is %d; this program knows %d", data[0], commandVersion)
 	}
-	return parseMessage(data[1:])
+	c, err := parseMessage(data[1:])
+	if err != nil {
+		return Command{}, err
+	}
+	return c, c.checkStamp()
 }
 
 func parseMessage(data []byte) (Command, error) {
@@ -153,6 +195,7 @@ func parseMessage(data []byte) (Command, error) {
 		c                   Command
 		op, revision, limit uint64
 		id, batch           []byte
+		err                 error
 	)
 	f := readFields(data)
 	for f.next() {
@@ -171,6 +214,14 @@ func parseMessage(data []byte) (Command, error) {
 			limit = f.uint()
 		case fieldBatch:
 			batch = f.bytes()
+		case fieldTerm:
+			c.Stamp.Term = f.uint()
+		case fieldTime:
+			c.Stamp.Time = time.Duration(f.uint())
+		case fieldTTL:
+			c.TTL = time.Duration(f.uint())
+		case fieldRequestID:
+			c.RequestID = string(f.bytes())
 		default:
 			f.unknown()
 		}
@@ -185,18 +236,17 @@ func parseMessage(data []byte) (Command, error) {
 	if err := f.finish(commandFields[op].required, commandFields[op].optional); err != nil {
 		return Command{}, err
 	}
-	switch c.Op {
-	case CommandInit:
-		var err error
-		c.Cluster, err = newCluster(id, limit)
-		return c, err
-	case CommandBatch:
-		var err error
-		c.Batch, err = parseBatch(batch)
-		return c, err
-	}
 	if f.seen.has(fieldIfRevision) {
 		c.IfRevision = new(revision)
 	}
-	return c, nil
+	switch c.Op {
+	case CommandInit:
+		c.Cluster, err = newCluster(id, limit)
+	case CommandBatch:
+		c.Batch, err = parseBatch(batch)
+	}
+	if err != nil {
+		return Command{}, err
+	}
+	return c, c.checkTimes(f.seen)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"pgregory.net/rapid"
@@ -16,15 +17,21 @@ import (
 
 // goldenCommands pins the encoding: it is in logs, so it never changes.
 var goldenCommands = map[string]Command{
-	"0108012a047465737430808040":                 {Op: CommandInit, Cluster: Cluster{ID: "test", MaxValueBytes: 1 << 20}},
-	"0108021201611a0162":                         {Op: CommandPut, Key: "a", Value: []byte("b")},
-	"0108021201611a00":                           {Op: CommandPut, Key: "a", Value: []byte{}},
-	"0108021201611a00200e":                       put("a", "").at(14),
-	"0108021201611a002000":                       put("a", "").at(0),
-	"010803120161":                               del("a"),
-	"010803120161208001":                         del("a").at(128),
-	"0108043a100708021201611a000708031201622005": batchOf(put("a", ""), del("b").at(5)),
-	"0108043a00":                                 batchOf(),
+	"0108012a047465737430808040":                    {Op: CommandInit, Cluster: Cluster{ID: "test", MaxValueBytes: 1 << 20}},
+	"0108021201611a0162":                            {Op: CommandPut, Key: "a", Value: []byte("b")},
+	"0108021201611a00":                              {Op: CommandPut, Key: "a", Value: []byte{}},
+	"0108021201611a00200e":                          put("a", "").at(14),
+	"0108021201611a002000":                          put("a", "").at(0),
+	"010803120161":                                  del("a"),
+	"010803120161208001":                            del("a").at(128),
+	"0108043a100708021201611a000708031201622005":    batchOf(put("a", ""), del("b").at(5)),
+	"0108043a00":                                    batchOf(),
+	"0108054003480a":                                expire().when(10),
+	"01080540034800":                                expire().when(0),
+	"0108021201611a0162400348ac025014":              put("a", "b").ttl(20).when(300),
+	"0108021201611a01622005400348005a0178":          put("a", "b").at(5).id("x").when(0),
+	"010803120161400348015a0178":                    del("a").id("x").when(1),
+	"0108043a0b0a08021201611a01625014" + "40034801": batchOf(put("a", "b").ttl(20)).when(1),
 }
 
 func TestCommandEncoding(t *testing.T) {
@@ -52,18 +59,45 @@ func TestBadCommands(t *testing.T) {
 	key := appendBytes(nil, fieldKey, "a")
 	value := appendBytes(nil, fieldValue, "b")
 	batchOp := appendUint(nil, fieldOp, uint64(CommandBatch))
+	stamp := slices.Concat(appendUint(nil, fieldTerm, testTerm), appendUint(nil, fieldTime, 1))
+	number := func(n protowire.Number, v uint64) []byte { return appendUint(nil, n, v) }
+	id := appendBytes(nil, fieldRequestID, "x")
+	put0 := slices.Concat(op, key, value)
 	cases := map[string][]byte{
+		"stamp for nothing":        message(put0, stamp),
+		"term without time":        message(put0, number(fieldTerm, 3), id),
+		"time without term":        message(put0, number(fieldTime, 3), id),
+		"term 0":                   message(put0, number(fieldTerm, 0), number(fieldTime, 1), id),
+		"time too high":            message(put0, number(fieldTerm, 3), number(fieldTime, uint64(maxTime)+1), id),
+		"time negative":            message(put0, number(fieldTerm, 3), number(fieldTime, 1<<63), id),
+		"ttl without stamp":        message(put0, number(fieldTTL, 1)),
+		"ttl 0":                    message(put0, stamp, number(fieldTTL, 0)),
+		"ttl too long":             message(put0, stamp, number(fieldTTL, uint64(MaxTTL)+1)),
+		"ttl negative":             message(put0, stamp, number(fieldTTL, 1<<63)),
+		"ttl of a delete":          message(number(fieldOp, uint64(CommandDelete)), key, stamp, number(fieldTTL, 1)),
+		"id without stamp":         message(put0, id),
+		"empty id":                 message(put0, stamp, appendBytes(nil, fieldRequestID, "")),
+		"id too long":              message(put0, stamp, appendBytes(nil, fieldRequestID, strings.Repeat("x", MaxRequestIDBytes+1))),
+		"expire without stamp":     message(number(fieldOp, uint64(CommandExpire))),
+		"expire with id":           message(number(fieldOp, uint64(CommandExpire)), stamp, id),
+		"expire of a key":          message(number(fieldOp, uint64(CommandExpire)), key, stamp),
+		"expire in a batch":        batchOf(expire()).Append(nil),
+		"stamp in a batch":         batchOf(put("a", "b").ttl(1).when(1)).when(1).Append(nil),
+		"id in a batch":            batchOf(put("a", "b").id("x")).id("y").when(1).Append(nil),
+		"ttl in an unstamped":      batchOf(put("a", "b").ttl(1)).Append(nil),
+		"stamped for nothing":      batchOf(put("a", "b")).when(1).Append(nil),
+		"condition of a batch":     message(number(fieldOp, uint64(CommandBatch)), number(fieldIfRevision, 1), appendBytes(nil, fieldBatch, "")),
 		"empty":                    nil,
 		"version only":             {commandVersion},
 		"unknown version":          append([]byte{2}, good[1:]...),
 		"version 0":                append([]byte{0}, good[1:]...),
 		"no operation":             message(key, value),
 		"operation 0":              message(appendUint(nil, fieldOp, 0), key, value),
-		"unknown operation":        message(appendUint(nil, fieldOp, 5), key, value),
+		"unknown operation":        message(appendUint(nil, fieldOp, 6), key, value),
 		"operation that wraps":     message(appendUint(nil, fieldOp, 256+uint64(CommandPut)), key, value),
 		"no key":                   message(op, value),
 		"no value":                 message(op, key),
-		"unknown field":            append(slices.Clone(good), appendUint(nil, 8, 1)...),
+		"unknown field":            append(slices.Clone(good), appendUint(nil, 12, 1)...),
 		"unknown high field":       append(slices.Clone(good), appendUint(nil, 64+4, 1)...),
 		"field of another op":      message(op, key, value, appendBytes(nil, fieldClusterID, "x")),
 		"value in a delete":        message(appendUint(nil, fieldOp, uint64(CommandDelete)), key, value),
@@ -122,7 +156,7 @@ const fieldKeyTag = byte(fieldKey<<3) | byte(protowire.BytesType)
 
 func commandGenerator() *rapid.Generator[Command] {
 	return rapid.Custom(func(t *rapid.T) Command {
-		c := Command{Op: rapid.SampledFrom([]CommandOp{CommandInit, CommandBatch, 0, 0}).Draw(t, "op")}
+		c := Command{Op: rapid.SampledFrom([]CommandOp{CommandInit, CommandBatch, CommandExpire, 0, 0}).Draw(t, "op")}
 		switch c.Op {
 		case CommandInit:
 			c.Cluster.ID = string(rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "id"))
@@ -132,9 +166,17 @@ func commandGenerator() *rapid.Generator[Command] {
 			for range rapid.IntRange(0, 5).Draw(t, "commands") {
 				c.Batch = append(c.Batch, drawAnyChange(t))
 			}
-			return c
+		case 0:
+			c = drawAnyChange(t)
 		}
-		return drawAnyChange(t)
+		if c.Op != CommandExpire && rapid.Bool().Draw(t, "request") {
+			c.RequestID = string(rapid.SliceOfN(rapid.Byte(), 1, MaxRequestIDBytes).Draw(t, "id"))
+		}
+		if c.NeedsStamp() {
+			c.Stamp.Term = rapid.Uint64Min(1).Draw(t, "term")
+			c.Stamp.Time = time.Duration(rapid.Int64Range(0, int64(maxTime)).Draw(t, "time"))
+		}
+		return c
 	})
 }
 
@@ -144,6 +186,9 @@ func drawAnyChange(t *rapid.T) Command {
 	c.Key = string(rapid.SliceOf(rapid.Byte()).Draw(t, "key"))
 	if c.Op == CommandPut {
 		c.Value = rapid.SliceOf(rapid.Byte()).Draw(t, "value")
+		if rapid.Bool().Draw(t, "expires") {
+			c.TTL = time.Duration(rapid.Int64Range(1, int64(MaxTTL)).Draw(t, "ttl"))
+		}
 	}
 	if rapid.Bool().Draw(t, "conditional") {
 		c.IfRevision = new(rapid.Uint64().Draw(t, "revision"))

@@ -3,6 +3,7 @@ package fsm
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"pgregory.net/rapid"
@@ -40,7 +41,7 @@ func TestReplicasAgree(t *testing.T) {
 }
 
 func drawLog(t *rapid.T) []*raft.Log {
-	none := &model{}
+	some := &model{time: time.Hour}
 	entry := rapid.Custom(func(t *rapid.T) *raft.Log {
 		switch rapid.IntRange(0, 9).Draw(t, "entry") {
 		case 0:
@@ -50,7 +51,7 @@ func drawLog(t *rapid.T) []*raft.Log {
 		case 2:
 			return &raft.Log{Data: commandGenerator().Draw(t, "any").Append(nil)}
 		}
-		return &raft.Log{Data: drawChange(t, none).Append(nil)}
+		return &raft.Log{Data: drawChange(t, some).Append(nil)}
 	})
 	log := rapid.SliceOfN(entry, 1, 60).Draw(t, "log")
 	if rapid.IntRange(0, 9).Draw(t, "init") > 0 {
@@ -59,7 +60,7 @@ func drawLog(t *rapid.T) []*raft.Log {
 	index := uint64(0)
 	for _, l := range log {
 		index += rapid.Uint64Range(1, 3).Draw(t, "step")
-		l.Index, l.AppendedAt = index, timeAt(index)
+		l.Index, l.Term, l.AppendedAt = index, testTerm, timeAt(index)
 	}
 	return log
 }

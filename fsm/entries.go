@@ -16,6 +16,9 @@ type Entry struct {
 	Revision uint64
 	// Time is when the leader appended that change to its log, in UTC.
 	Time time.Time
+	// Expires is the time of the cluster ([FSM.Time]) at which the key expires; 0 if
+	// it does not.
+	Expires time.Duration
 }
 
 // entries are the keys that exist. They hang twice, in one slot per key: in a

@@ -26,13 +26,14 @@ type Options struct {
 type FSM struct {
 	ring   *fanout.Ring
 	logger *slog.Logger
-	keep   int // tombstones
+	keep   limits
 
 	// Of the apply goroutine.
 	refused uint64          // bad commands so far
 	events  []*fanout.Event // of one command
 
 	applied bell // rings after each batch, and after a restore
+	expires bell // rings when the next deadline is another
 
 	mu    sync.RWMutex // taken for writing by the apply goroutine only
 	store *store
@@ -41,9 +42,9 @@ type FSM struct {
 var _ raft.BatchingFSM = (*FSM)(nil)
 
 // New returns an empty state machine.
-func New(o Options) *FSM { return newFSM(o, keptTombstones) }
+func New(o Options) *FSM { return newFSM(o, kept) }
 
-func newFSM(o Options, keep int) *FSM {
+func newFSM(o Options, keep limits) *FSM {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -58,7 +59,7 @@ func (f *FSM) Get(key string) (Entry, error) {
 	if e := f.store.entries.get(key); e != nil {
 		return *e, nil
 	}
-	return Entry{}, ErrNotFound
+	return Entry{}, &NotFoundError{Key: key}
 }
 
 // Revision returns the log index of the last command that was applied, failed
@@ -99,6 +100,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	responses := make([]any, len(logs))
 	changed := false
 	f.mu.Lock()
+	deadline := f.store.deadlines.first()
 	for i, l := range logs {
 		if l.Type != raft.LogCommand {
 			continue
@@ -114,11 +116,15 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 		clear(f.events) // they are not held on to
 		responses[i] = r
 	}
+	moved := deadline != f.store.deadlines.first()
 	f.mu.Unlock()
 	if changed {
 		f.ring.Flush()
 	}
 	f.applied.ring()
+	if moved {
+		f.expires.ring()
+	}
 	f.reportRefused(responses)
 	return responses
 }
@@ -149,9 +155,11 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	defer f.mu.Unlock()
 	return &snapshot{
 		revision:   f.store.revision,
+		time:       f.store.time,
 		cluster:    f.store.cluster,
 		entries:    f.store.entries.copy(),
 		tombstones: f.store.tombstones.clone(),
+		requests:   f.store.requests.clone(),
 	}, nil
 }
 
@@ -181,6 +189,7 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 		f.ring.Reset(reset)
 	}
 	f.applied.ring()
+	f.expires.ring()
 	f.logger.Info("restored a snapshot", "revision", s.revision, "keys", s.entries.len())
 	return nil
 }

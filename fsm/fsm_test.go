@@ -13,6 +13,8 @@ import (
 
 // What the tests of this package share.
 
+const testTerm = 3
+
 var testCluster = Cluster{ID: "test", MaxValueBytes: 16}
 
 // tester is what [testing.TB] and rapid's T have in common, as far as needed.
@@ -40,7 +42,7 @@ func newLoggingMachine(t tester, keep int, logger *slog.Logger) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &machine{FSM: newFSM(Options{Ring: ring, Logger: logger}, keep), ring: ring}
+	return &machine{FSM: newFSM(Options{Ring: ring, Logger: logger}, limits{keep, keep}), ring: ring}
 }
 
 // do applies a command at the next index.
@@ -68,7 +70,7 @@ func logOf(index uint64, c Command) *raft.Log {
 }
 
 func logOfData(index uint64, data []byte) *raft.Log {
-	return &raft.Log{Index: index, Type: raft.LogCommand, Data: data, AppendedAt: timeAt(index)}
+	return &raft.Log{Index: index, Term: testTerm, Type: raft.LogCommand, Data: data, AppendedAt: timeAt(index)}
 }
 
 func put(key, value string) Command {
@@ -83,6 +85,26 @@ func del(key string) Command { return Command{Op: CommandDelete, Key: key} }
 
 func (c Command) at(revision uint64) Command {
 	c.IfRevision = &revision
+	return c
+}
+
+func expire() Command { return Command{Op: CommandExpire} }
+
+// when stamps a command.
+func (c Command) when(time time.Duration) Command {
+	c.Stamp = Stamp{testTerm, time}
+	return c
+}
+
+// ttl gives a put a time to live; it needs a stamp.
+func (c Command) ttl(ttl time.Duration) Command {
+	c.TTL = ttl
+	return c
+}
+
+// id gives a command a request id; it needs a stamp.
+func (c Command) id(id string) Command {
+	c.RequestID = id
 	return c
 }
 

@@ -18,7 +18,7 @@ import (
 // readSnapshot reads and checks a whole snapshot. The error wraps
 // [ErrCorruptSnapshot], or is that of in. Memory grows with what was read,
 // never with what a length only claims.
-func readSnapshot(in io.Reader, keep int) (*store, error) {
+func readSnapshot(in io.Reader, keep limits) (*store, error) {
 	r := &snapshotReader{in: bufio.NewReaderSize(in, snapshotBuffer), store: newStore(keep)}
 	switch err := r.read(); {
 	case err == nil:
@@ -44,6 +44,7 @@ type snapshotReader struct {
 	lastKey   string           // of the last entry
 	lastTomb  tombstone        // the last tombstone
 	tombCount uint64
+	lastReq   *request // the last request
 }
 
 // recordOverhead bounds what a record has beside keys, values and ids.
@@ -65,6 +66,8 @@ func (r *snapshotReader) read() error {
 			err = r.entry(f)
 		case recordTombstone:
 			err = r.tombstone(f)
+		case recordRequest:
+			err = r.request(f)
 		case recordTrailer:
 			err = r.trailer(f)
 		}
@@ -142,6 +145,8 @@ func (r *snapshotReader) limit(kind protowire.Number) uint64 {
 		return recordOverhead + fanout.MaxKeyBytes + uint64(r.store.cluster.MaxValueBytes)
 	case recordTombstone:
 		return recordOverhead + fanout.MaxKeyBytes
+	case recordRequest:
+		return recordOverhead + MaxRequestIDBytes + fanout.MaxKeyBytes
 	}
 	return recordOverhead
 }
@@ -188,18 +193,24 @@ func (r *snapshotReader) header(f *fields) error {
 			id = f.bytes()
 		case headerMaxValue:
 			limit = f.uint()
+		case headerTime:
+			s.time = time.Duration(f.notZero())
 		default:
 			f.unknown()
 		}
 	}
 	required, cluster := setOf(headerRevision, headerDeletes), setOf(headerClusterID, headerMaxValue)
+	optional := fieldSet(0)
 	if f.seen&cluster != 0 {
 		required |= cluster
+		optional = setOf(headerTime)
 	}
-	err := f.finish(required, 0)
+	err := f.finish(required, optional)
 	switch {
 	case err != nil:
 		return err
+	case s.time < 0 || s.time > maxTime:
+		return fmt.Errorf("its time is %d ns; the highest is %d", uint64(s.time), maxTime)
 	case f.seen&cluster != 0:
 		s.cluster, err = newCluster(id, limit)
 		return err
@@ -225,11 +236,13 @@ func (r *snapshotReader) entry(f *fields) error {
 			e.Revision = f.uint()
 		case entryTime:
 			e.Time = time.Unix(0, int64(f.fixed())).UTC()
+		case entryExpires:
+			e.Expires = time.Duration(f.notZero())
 		default:
 			f.unknown()
 		}
 	}
-	if err := f.finish(setOf(entryKey, entryValue, entryRevision), setOf(entryTime)); err != nil {
+	if err := f.finish(setOf(entryKey, entryValue, entryRevision), setOf(entryTime, entryExpires)); err != nil {
 		return err
 	}
 	e.Key = string(key)
@@ -241,11 +254,14 @@ func (r *snapshotReader) entry(f *fields) error {
 		return fmt.Errorf("a value has %d bytes; the limit is %d", len(val), limit)
 	case e.Key <= r.lastKey:
 		return fmt.Errorf("key %q follows %q", e.Key, r.lastKey)
+	case e.Expires < 0 || e.Expires > r.store.time+MaxTTL:
+		return fmt.Errorf("key %q expires at %d ns; it is %d now", e.Key, uint64(e.Expires), r.store.time)
 	}
 	e.Value = make([]byte, len(val))
 	copy(e.Value, val)
 	r.lastKey = e.Key
 	r.store.entries.load(e)
+	r.store.deadlines.move(e.Key, 0, e.Expires)
 	return nil
 }
 
@@ -299,23 +315,26 @@ func (r *snapshotReader) checkChange(key string, revision uint64) error {
 }
 
 func (r *snapshotReader) trailer(f *fields) error {
-	var entries, tombstones uint64
+	var entries, tombstones, requests uint64
 	for f.next() {
 		switch f.num {
 		case trailerEntries:
 			entries = f.uint()
 		case trailerTombstones:
 			tombstones = f.uint()
+		case trailerRequests:
+			requests = f.uint()
 		default:
 			f.unknown()
 		}
 	}
-	if err := f.finish(setOf(trailerEntries, trailerTombstones), 0); err != nil {
+	if err := f.finish(setOf(trailerEntries, trailerTombstones, trailerRequests), 0); err != nil {
 		return err
 	}
-	if have := uint64(r.store.entries.len()); entries != have || tombstones != r.tombCount {
-		return fmt.Errorf("it counts %d keys and %d tombstones; there are %d and %d",
-			entries, tombstones, have, r.tombCount)
+	haveEntries, haveRequests := uint64(r.store.entries.len()), uint64(len(r.store.requests.list))
+	if entries != haveEntries || tombstones != r.tombCount || requests != haveRequests {
+		return fmt.Errorf("it counts %d keys, %d tombstones and %d requests; there are %d, %d and %d",
+			entries, tombstones, requests, haveEntries, r.tombCount, haveRequests)
 	}
 	return nil
 }

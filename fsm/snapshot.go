@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -18,8 +19,9 @@ import (
 //	1  header     message  once
 //	2  entry      message  each key that exists, keys ascending
 //	3  tombstone  message  each that is kept, sequence numbers ascending
-//	4  trailer    message  once
-//	5  checksum   fixed32  once: CRC-32C of every byte before its value
+//	4  request    message  each that is kept, revisions ascending
+//	5  trailer    message  once
+//	6  checksum   fixed32  once: CRC-32C of every byte before its value
 //
 // Fields of the messages:
 //
@@ -27,15 +29,25 @@ import (
 //	           2 deletes varint       how many there were
 //	           3 cluster id bytes     absent before Init
 //	           4 max value varint     absent before Init
+//	           5 time varint          of the cluster, nanoseconds; absent if 0
 //	entry      1 key bytes
 //	           2 value bytes
 //	           3 revision varint
 //	           4 time sfixed64        nanoseconds since 1970; absent if unknown
+//	           5 expires varint       time of the cluster; absent if it does not
 //	tombstone  1 key bytes
 //	           2 revision varint
 //	           3 sequence varint      counts deletes, from 0
+//	request    1 id bytes
+//	           2 command fixed32      checksum of what it was to do
+//	           3 time varint          of the cluster, when it was applied
+//	           4 revision varint
+//	           5 previous varint      revision; absent if 0
+//	           6 key bytes            that was not found, or in conflict
+//	           7 conflict varint      revision of that key; absent if not found
 //	trailer    1 entries varint       how many
 //	           2 tombstones varint    how many
+//	           3 requests varint      how many
 //
 // Equal states give equal bytes: all is in a fixed order and in canonical form.
 const snapshotMagic = "WCASTFSM\x01"
@@ -44,18 +56,21 @@ const (
 	recordHeader    protowire.Number = 1
 	recordEntry     protowire.Number = 2
 	recordTombstone protowire.Number = 3
-	recordTrailer   protowire.Number = 4
-	recordChecksum  protowire.Number = 5
+	recordRequest   protowire.Number = 4
+	recordTrailer   protowire.Number = 5
+	recordChecksum  protowire.Number = 6
 
 	headerRevision  protowire.Number = 1
 	headerDeletes   protowire.Number = 2
 	headerClusterID protowire.Number = 3
 	headerMaxValue  protowire.Number = 4
+	headerTime      protowire.Number = 5
 
 	entryKey      protowire.Number = 1
 	entryValue    protowire.Number = 2
 	entryRevision protowire.Number = 3
 	entryTime     protowire.Number = 4
+	entryExpires  protowire.Number = 5
 
 	tombstoneKey      protowire.Number = 1
 	tombstoneRevision protowire.Number = 2
@@ -63,6 +78,7 @@ const (
 
 	trailerEntries    protowire.Number = 1
 	trailerTombstones protowire.Number = 2
+	trailerRequests   protowire.Number = 3
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -74,9 +90,11 @@ const snapshotBuffer = 64 << 10
 // store does not change.
 type snapshot struct {
 	revision   uint64
+	time       time.Duration
 	cluster    Cluster
 	entries    ordered
 	tombstones tombstoneRing
+	requests   outcomes
 }
 
 // Persist writes the snapshot to the sink and closes it, or cancels it on an
@@ -111,9 +129,13 @@ func (s *snapshot) write(out io.Writer) error {
 		w.record(recordTombstone, t.appendRecord)
 		kept++
 	}
+	for q := range s.requests.all() {
+		w.record(recordRequest, q.appendRecord)
+	}
 	w.record(recordTrailer, func(dst []byte) []byte {
 		dst = appendUint(dst, trailerEntries, uint64(s.entries.len()))
-		return appendUint(dst, trailerTombstones, kept)
+		dst = appendUint(dst, trailerTombstones, kept)
+		return appendUint(dst, trailerRequests, uint64(len(s.requests)))
 	})
 	return w.finish()
 }
@@ -125,17 +147,18 @@ func (s *snapshot) appendHeader(dst []byte) []byte {
 		return dst
 	}
 	dst = appendBytes(dst, headerClusterID, s.cluster.ID)
-	return appendUint(dst, headerMaxValue, uint64(s.cluster.MaxValueBytes))
+	dst = appendUint(dst, headerMaxValue, uint64(s.cluster.MaxValueBytes))
+	return appendUnless0(dst, headerTime, uint64(s.time))
 }
 
 func (e *Entry) appendRecord(dst []byte) []byte {
 	dst = appendBytes(dst, entryKey, e.Key)
 	dst = appendBytes(dst, entryValue, e.Value)
 	dst = appendUint(dst, entryRevision, e.Revision)
-	if e.Time.IsZero() {
-		return dst
+	if !e.Time.IsZero() {
+		dst = appendFixed(dst, entryTime, uint64(e.Time.UnixNano()))
 	}
-	return appendFixed(dst, entryTime, uint64(e.Time.UnixNano()))
+	return appendUnless0(dst, entryExpires, uint64(e.Expires))
 }
 
 func (t *tombstone) appendRecord(dst []byte) []byte {

@@ -29,6 +29,11 @@ func smallMachine(t tester) *machine {
 	m.do(put("last", "1"))
 	m.do(del("last"))
 	m.do(del("nothing"))
+	m.do(put("e", "").ttl(300).id("r1").when(1))       // 13
+	m.do(put("e", "2").ttl(5).id("r2").when(2))        // 14
+	m.do(del("nothing").id("r3").when(2))              // 15
+	m.do(batchOf(put("b", "").at(1)).id("r4").when(2)) // 16
+	m.do(put("f", "").at(7).id("r5").when(4))          // 17
 	return m
 }
 
@@ -36,16 +41,21 @@ func smallMachine(t tester) *machine {
 // before it wrote.
 func TestSnapshotFormat(t *testing.T) {
 	want := strings.Join([]string{
-		"5743415354" + "46534d" + "01",                                       // magic, version 1
-		"0a0c" + "080c" + "1003" + "1a0474657374" + "2010",                   // header: 12, 3 deletes, "test", 16
-		"1215" + "0a0161" + "12056669727374" + "1803" + "2103002a36fe9c9717", // a
-		"1210" + "0a0162" + "1200" + "1805" + "2105002a36fe9c9717",           // b
-		"1215" + "0a0163" + "1205616761696e" + "1808" + "2108002a36fe9c9717", // c
-		"120e" + "0a0164" + "12076e6f2074696d65" + "1809",                    // d
-		"1a0a" + "0a04676f6e65" + "1004" + "1800",                            // gone
-		"1a0a" + "0a046c617374" + "100b" + "1802",                            // last
-		"2204" + "0804" + "1002",                                             // trailer: 4 and 2
-		"2d" + "7870f446",                                                    // checksum
+		"5743415354" + "46534d" + "01",                                              // magic, version 1
+		"0a0e" + "0811" + "1003" + "1a0474657374" + "2010" + "2804",                 // header: 17, 3 deletes, "test", 16, at 4
+		"1215" + "0a0161" + "12056669727374" + "1803" + "2103002a36fe9c9717",        // a
+		"1210" + "0a0162" + "1200" + "1805" + "2105002a36fe9c9717",                  // b
+		"1215" + "0a0163" + "1205616761696e" + "1808" + "2108002a36fe9c9717",        // c
+		"120e" + "0a0164" + "12076e6f2074696d65" + "1809",                           // d
+		"1213" + "0a0165" + "120132" + "180e" + "210e002a36fe9c9717" + "2807",       // e, expires at 7
+		"1a0a" + "0a04676f6e65" + "1004" + "1800",                                   // gone
+		"1a0a" + "0a046c617374" + "100b" + "1802",                                   // last
+		"220f" + "0a027232" + "1511850bda" + "1802" + "200e" + "280d",               // r2, after 13
+		"2216" + "0a027233" + "15d06791d0" + "1802" + "200f" + "32076e6f7468696e67", // r3: nothing is not there
+		"2212" + "0a027234" + "152b5b7715" + "1802" + "2010" + "320162" + "3805",    // r4: b is at 5
+		"2212" + "0a027235" + "154d8c87d6" + "1804" + "2011" + "320166" + "3800",    // r5: f is not there
+		"2a06" + "0805" + "1002" + "1804",                                           // trailer: 5, 2 and 4
+		"35" + "28de1d3b",                                                           // checksum
 	}, "")
 	if got := hex.EncodeToString(snapshotOf(t, smallMachine(t).FSM)); got != want {
 		t.Errorf("snapshot is\n%s, want\n%s", got, want)

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/watchcast/watchcast/fanout"
@@ -9,14 +8,27 @@ import (
 
 // store is the state that the log makes. It does no locking of its own.
 type store struct {
-	revision   uint64  // of the last command
-	cluster    Cluster // zero before Init
+	revision   uint64        // of the last command
+	time       time.Duration // highest of all stamps
+	cluster    Cluster       // zero before Init
 	entries    entries
+	deadlines  deadlines // of the entries
 	tombstones tombstones
+	requests   requests
 }
 
-func newStore(keep int) *store {
-	return &store{entries: newEntries(), tombstones: newTombstones(keep)}
+// limits says how much a store remembers. They are constants but in tests.
+type limits struct{ tombstones, requests int }
+
+var kept = limits{keptTombstones, keptRequests}
+
+func newStore(keep limits) *store {
+	return &store{
+		entries:    newEntries(),
+		deadlines:  newDeadlines(),
+		tombstones: newTombstones(keep.tombstones),
+		requests:   newRequests(keep.requests),
+	}
 }
 
 func (s *store) initialized() bool { return s.cluster.ID != "" }
@@ -34,7 +46,7 @@ func (s *store) allows(c Command) error {
 	}
 	old := s.entries.get(c.Key)
 	if c.Op == CommandDelete && old == nil {
-		return fmt.Errorf("%w: there is no key %q", ErrNotFound, c.Key)
+		return &NotFoundError{Key: c.Key}
 	}
 	return c.check(old)
 }
@@ -42,7 +54,7 @@ func (s *store) allows(c Command) error {
 // change carries out a put or delete that is allowed.
 func (s *store) change(c Command, at moment) *fanout.Event {
 	if c.Op == CommandDelete {
-		return s.delete(c.Key, at)
+		return s.remove(fanout.Delete, c.Key, at)
 	}
 	return s.put(c, at)
 }
@@ -53,26 +65,42 @@ func (s *store) put(c Command, at moment) *fanout.Event {
 	// append to a shared value would write.
 	value := make([]byte, len(c.Value))
 	copy(value, c.Value)
-	old, existed := s.entries.set(Entry{Key: c.Key, Value: value, Revision: at.revision, Time: at.time})
+	entry := Entry{Key: c.Key, Value: value, Revision: at.revision, Time: at.time}
+	if c.TTL != 0 {
+		entry.Expires = s.time + c.TTL
+	}
+	old, existed := s.entries.set(entry)
 	e := &fanout.Event{Op: fanout.Put, Key: c.Key, Value: value, Revision: at.revision, Time: at.time}
 	if existed {
 		e.Key, e.PrevValue, e.PrevRevision = old.Key, old.Value, old.Revision
 	} else {
 		e.PrevRevision = s.tombstones.take(c.Key)
 	}
+	s.deadlines.move(e.Key, old.Expires, entry.Expires)
 	return e
 }
 
-// delete removes a key, which exists.
-func (s *store) delete(key string, at moment) *fanout.Event {
+// remove takes away a key, which exists: op says how.
+func (s *store) remove(op fanout.Op, key string, at moment) *fanout.Event {
 	old := s.entries.get(key)
 	e := &fanout.Event{
-		Op: fanout.Delete, Key: old.Key, PrevValue: old.Value,
+		Op: op, Key: old.Key, PrevValue: old.Value,
 		Revision: at.revision, PrevRevision: old.Revision, Time: at.time,
 	}
+	s.deadlines.move(e.Key, old.Expires, 0)
 	s.entries.delete(key)
 	s.tombstones.add(e.Key, at.revision)
 	return e
+}
+
+// expire removes the first keys whose time has passed. It appends the events.
+func (s *store) expire(events []*fanout.Event, at moment) []*fanout.Event {
+	before := len(events)
+	for _, key := range s.deadlines.due(s.time, MaxBatch) {
+		events = append(events, s.remove(fanout.Expire, key, at))
+	}
+	asBatch(events[before:])
+	return events
 }
 
 // check compares the command's condition with where the key stands; old is nil

@@ -28,6 +28,17 @@ func appendUint(dst []byte, num protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(dst, num, protowire.VarintType), v)
 }
 
+func appendUnless0(dst []byte, num protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return dst
+	}
+	return appendUint(dst, num, v)
+}
+
+func appendFixed32(dst []byte, num protowire.Number, v uint32) []byte {
+	return protowire.AppendFixed32(protowire.AppendTag(dst, num, protowire.Fixed32Type), v)
+}
+
 func appendFixed(dst []byte, num protowire.Number, v uint64) []byte {
 	return protowire.AppendFixed64(protowire.AppendTag(dst, num, protowire.Fixed64Type), v)
 }
@@ -100,6 +111,21 @@ func (f *fields) uint() uint64 {
 func (f *fields) fixed() uint64 {
 	v, n := protowire.ConsumeFixed64(f.rest)
 	f.took(protowire.Fixed64Type, n, protowire.SizeFixed64())
+	return v
+}
+
+func (f *fields) fixed32() uint32 {
+	v, n := protowire.ConsumeFixed32(f.rest)
+	f.took(protowire.Fixed32Type, n, protowire.SizeFixed32())
+	return v
+}
+
+// notZero is uint for a field that is left out where it is 0.
+func (f *fields) notZero() uint64 {
+	v := f.uint()
+	if v == 0 && f.err == nil {
+		f.err = fmt.Errorf("field %d is 0; it is left out then", f.num)
+	}
 	return v
 }
 

@@ -38,8 +38,7 @@ func (n *Node) Get(ctx context.Context, key string, opts ...ReadOption) (fsm.Ent
 	if err := n.readable(ctx, opts); err != nil {
 		return fsm.Entry{}, err
 	}
-	e, err := n.machine.Get(key)
-	return e, aboutKey(err, key)
+	return n.machine.Get(key)
 }
 
 // List returns the entries whose keys match pattern (see [fanout.CheckPattern]), at
@@ -82,14 +81,6 @@ func (n *Node) await(ctx context.Context, revision uint64) error {
 	err := n.machine.Await(ctx, revision)
 	if err != nil && !errors.Is(err, ErrClosed) {
 		return fmt.Errorf("%w: it is at revision %d, not at %d: %w", ErrBehind, n.Revision(), revision, err)
-	}
-	return err
-}
-
-// aboutKey names the key in an error that says it does not exist.
-func aboutKey(err error, key string) error {
-	if errors.Is(err, fsm.ErrNotFound) {
-		return fmt.Errorf("%w: there is no key %q", err, key)
 	}
 	return err
 }

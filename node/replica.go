@@ -33,5 +33,5 @@ func (r replica) Await(ctx context.Context, revision uint64) error {
 
 func (r replica) Get(key string) ([]byte, uint64, error) {
 	e, err := r.node.machine.Get(key)
-	return e.Value, e.Revision, serviceError(aboutKey(err, key))
+	return e.Value, e.Revision, serviceError(err)
 }
