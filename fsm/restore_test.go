@@ -271,6 +271,19 @@ func TestRestoreBelievesNoChecksum(t *testing.T) {
 			req(w, request{id: "r", time: now, Result: Result{Revision: 2, PrevRevision: 1, Err: &NotFoundError{"k"}}})
 			ended(w, 0, 0, 1)
 		},
+		"two requests of one revision": func(w writer) {
+			header(w)
+			req(w, request{id: "r", time: now, Result: of(1)})
+			req(w, request{id: "s", time: now, Result: of(1)})
+			ended(w, 0, 0, 2)
+		},
+		"too many, counted as kept": func(w writer) {
+			header(w)
+			for i := range uint64(5) {
+				req(w, request{id: string('a' + rune(i)), time: now, Result: of(i + 1)})
+			}
+			ended(w, 0, 0, 4)
+		},
 		"too many requests": func(w writer) {
 			header(w)
 			for i := range uint64(5) {

@@ -26,7 +26,7 @@ func (s *Service) answerWrite(w write) {
 		s.fail(w.caller, err)
 		return
 	}
-	s.answer(w.caller, nil, revision)
+	s.answer(w.caller, Entry{Revision: revision})
 }
 
 // answerReads serves all reads that have come by one proof of leadership,
@@ -61,12 +61,12 @@ func (s *Service) answerReads(ctx context.Context) {
 				s.fail(r.caller, err)
 				continue
 			}
-			value, revision, err := s.backend.Get(r.key)
+			e, err := s.backend.Get(r.key)
 			if err != nil {
 				s.fail(r.caller, err)
 				continue
 			}
-			s.answer(r.caller, value, revision)
+			s.answer(r.caller, e)
 		}
 		clear(batch)
 	}

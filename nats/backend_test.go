@@ -12,8 +12,9 @@ import (
 type mapBackend struct {
 	mu       sync.Mutex
 	revision uint64
-	entries  map[string]mapEntry
+	entries  map[string]Entry
 	calls    []string // writes in the order of arrival: op and key
+	requests []string // their ids
 	proofs   int      // calls of Linearize
 
 	applied chan struct{} // Wait blocks until it is closed; nil does not block
@@ -23,12 +24,7 @@ type mapBackend struct {
 	refuse  error         // of every write and read
 }
 
-type mapEntry struct {
-	value    []byte
-	revision uint64
-}
-
-func newMapBackend() *mapBackend { return &mapBackend{entries: make(map[string]mapEntry)} }
+func newMapBackend() *mapBackend { return &mapBackend{entries: make(map[string]Entry)} }
 
 type mapPending struct {
 	applied  chan struct{}
@@ -43,31 +39,31 @@ func (p mapPending) Wait() (uint64, error) {
 	return p.revision, p.err
 }
 
-func (b *mapBackend) Put(key string, value []byte, ifRevision *uint64) Pending {
-	if b.propose != nil {
+func (b *mapBackend) Write(o Operation, requestID string) Pending {
+	if b.propose != nil && !o.Delete {
 		<-b.propose
 	}
-	return b.write("put", key, ifRevision, func(revision uint64) {
-		b.entries[key] = mapEntry{value, revision}
-	})
+	return b.Batch([]Operation{o}, requestID)
 }
 
-func (b *mapBackend) Delete(key string, ifRevision *uint64) Pending {
-	return b.write("delete", key, ifRevision, func(uint64) { delete(b.entries, key) })
-}
-
-func (b *mapBackend) Batch(operations []Operation) Pending {
+func (b *mapBackend) Batch(operations []Operation, requestID string) Pending {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := mapPending{applied: b.applied, err: b.refuse}
+	b.requests = append(b.requests, requestID)
 	for _, o := range operations {
 		op := "put"
 		if o.Delete {
 			op = "delete"
 		}
 		b.calls = append(b.calls, op+" "+o.Key)
-		if o.IfRevision != nil && b.entries[o.Key].revision != *o.IfRevision {
-			p.err = &Error{CodeConflict, o.Key + " is at another revision"}
+		old, ok := b.entries[o.Key]
+		switch {
+		case p.err != nil:
+		case o.IfRevision != nil && old.Revision != *o.IfRevision:
+			p.err = &Error{CodeConflict, fmt.Sprintf("%s is at revision %d", o.Key, old.Revision)}
+		case o.Delete && !ok:
+			p.err = &Error{CodeNotFound, "there is no such key"}
 		}
 	}
 	if p.err != nil {
@@ -79,28 +75,8 @@ func (b *mapBackend) Batch(operations []Operation) Pending {
 		if o.Delete {
 			delete(b.entries, o.Key)
 		} else {
-			b.entries[o.Key] = mapEntry{o.Value, b.revision}
+			b.entries[o.Key] = Entry{o.Value, b.revision, o.TTL}
 		}
-	}
-	return p
-}
-
-func (b *mapBackend) write(op, key string, ifRevision *uint64, change func(revision uint64)) Pending {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.calls = append(b.calls, op+" "+key)
-	p := mapPending{applied: b.applied, err: b.refuse}
-	old, ok := b.entries[key]
-	switch {
-	case p.err != nil:
-	case ifRevision != nil && old.revision != *ifRevision:
-		p.err = &Error{CodeConflict, fmt.Sprintf("the key is at revision %d", old.revision)}
-	case op == "delete" && !ok:
-		p.err = &Error{CodeNotFound, "there is no such key"}
-	default:
-		b.revision++
-		p.revision = b.revision
-		change(b.revision)
 	}
 	return p
 }
@@ -123,17 +99,17 @@ func (b *mapBackend) Linearize(ctx context.Context) error {
 	}
 }
 
-func (b *mapBackend) Get(key string) ([]byte, uint64, error) {
+func (b *mapBackend) Get(key string) (Entry, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.refuse != nil {
-		return nil, 0, b.refuse
+		return Entry{}, b.refuse
 	}
 	e, ok := b.entries[key]
 	if !ok {
-		return nil, 0, &Error{CodeNotFound, "there is no such key"}
+		return Entry{}, &Error{CodeNotFound, "there is no such key"}
 	}
-	return e.value, e.revision, nil
+	return e, nil
 }
 
 // writes returns what the backend was asked to change.

@@ -20,6 +20,7 @@ type operation struct {
 	Value  *string `json:"value"`  // of a put, if it is text
 	Base64 []byte  `json:"base64"` // of a put, if it is not
 	IfRev  *uint64 `json:"if_rev"` // as Kv-If-Rev
+	TTL    *string `json:"ttl"`    // of a put, as Kv-TTL
 }
 
 const batchExample = `[{"op":"put","key":"a","value":"1"},{"op":"delete","key":"b","if_rev":7}]`
@@ -62,10 +63,10 @@ func (w operation) operation() (Operation, error) {
 	}
 	o := Operation{Key: key, IfRevision: w.IfRev}
 	switch values := w.values(); {
-	case w.Op == "delete" && values == 0:
+	case w.Op == "delete" && values == 0 && w.TTL == nil:
 		o.Delete = true
 	case w.Op == "delete":
-		return Operation{}, &Error{CodeBadRequest, "a delete has no value; leave it out"}
+		return Operation{}, &Error{CodeBadRequest, "a delete has no value and no ttl; leave them out"}
 	case w.Op != "put":
 		return Operation{}, &Error{CodeBadRequest, fmt.Sprintf("op is %.20q; give put or delete", w.Op)}
 	case values != 1:
@@ -74,6 +75,13 @@ func (w operation) operation() (Operation, error) {
 		o.Value = []byte(*w.Value)
 	default:
 		o.Value = w.Base64
+	}
+	if w.TTL != nil {
+		ttl, ok := parseTTL(*w.TTL)
+		if !ok {
+			return Operation{}, &Error{CodeBadRequest, fmt.Sprintf("ttl is %.40q; give one %s", *w.TTL, wantTTL)}
+		}
+		o.TTL = ttl
 	}
 	return o, nil
 }
@@ -90,7 +98,13 @@ func (w operation) values() (n int) {
 }
 
 func (s *Service) batch(req micro.Request) {
-	if err := knownHeaders(req); err != nil {
+	h, err := headersOf(req, HeaderRequestID)
+	if err != nil {
+		s.refuse(req, err)
+		return
+	}
+	id, err := h.requestID()
+	if err != nil {
 		s.refuse(req, err)
 		return
 	}
@@ -99,5 +113,5 @@ func (s *Service) batch(req micro.Request) {
 		s.refuse(req, err)
 		return
 	}
-	s.propose(req, func() Pending { return s.backend.Batch(operations) })
+	s.propose(req, func() Pending { return s.backend.Batch(operations, id) })
 }

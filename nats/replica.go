@@ -26,7 +26,7 @@ type ReplicaBackend interface {
 	// Await returns when the state includes the change of that revision.
 	Await(ctx context.Context, revision uint64) error
 	// Get reads the state as it is.
-	Get(key string) (value []byte, revision uint64, err error)
+	Get(key string) (Entry, error)
 }
 
 // Replica answers stale reads, on every node for as long as it runs. All nodes
@@ -110,7 +110,12 @@ func (r *Replica) get(req micro.Request) {
 		r.refuse(req, err)
 		return
 	}
-	revision, err := minimum(req)
+	h, err := headersOf(req, HeaderMinRev)
+	if err != nil {
+		r.refuse(req, err)
+		return
+	}
+	revision, err := h.minimum()
 	if err != nil {
 		r.refuse(req, err)
 		return
@@ -156,10 +161,10 @@ func (r *Replica) await(c caller, key string, revision uint64) {
 }
 
 func (r *Replica) read(c caller, key string) {
-	value, revision, err := r.backend.Get(key)
+	e, err := r.backend.Get(key)
 	if err != nil {
 		r.fail(c, err)
 		return
 	}
-	r.answer(c, value, revision)
+	r.answer(c, e)
 }

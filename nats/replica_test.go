@@ -25,7 +25,7 @@ type replicaBackend struct {
 
 func newReplicaBackend() *replicaBackend {
 	b := &replicaBackend{mapBackend: newMapBackend(), changed: make(chan struct{}), waiting: make(chan struct{}, 2*MaxAwaiting)}
-	b.entries["k"] = mapEntry{[]byte("v"), 1}
+	b.entries["k"] = Entry{Value: []byte("v"), Revision: 1}
 	return b
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -84,10 +85,13 @@ func (r *responder) noKey(m *nats.Msg) {
 	r.fail(caller{m.Subject, m.Reply}, &Error{CodeBadRequest, "the key is missing; request " + m.Subject + ".<key>"})
 }
 
-func (r *responder) answer(c caller, value []byte, revision uint64) {
-	header := nats.Header{HeaderRev: {strconv.FormatUint(revision, 10)}}
-	if errors.Is(r.send(c, header, value), nats.ErrMaxPayload) {
-		r.fail(c, &Error{CodeTooLarge, fmt.Sprintf("the value has %d bytes, more than this broker carries", len(value))})
+func (r *responder) answer(c caller, e Entry) {
+	header := nats.Header{HeaderRev: {strconv.FormatUint(e.Revision, 10)}}
+	if e.TTL > 0 {
+		header[HeaderTTL] = []string{max(e.TTL.Round(time.Millisecond), time.Millisecond).String()}
+	}
+	if errors.Is(r.send(c, header, e.Value), nats.ErrMaxPayload) {
+		r.fail(c, &Error{CodeTooLarge, fmt.Sprintf("the value has %d bytes, more than this broker carries", len(e.Value))})
 	}
 }
 

@@ -128,29 +128,41 @@ func (s *Service) Stop() {
 }
 
 func (s *Service) put(req micro.Request) {
-	s.write(req, "put", func(key string, ifRevision *uint64) Pending {
-		return s.backend.Put(key, req.Data(), ifRevision)
-	})
+	s.write(req, "put", false, HeaderIfRev, HeaderRequestID, HeaderTTL)
 }
 
 func (s *Service) delete(req micro.Request) {
-	s.write(req, "delete", func(key string, ifRevision *uint64) Pending {
-		return s.backend.Delete(key, ifRevision)
-	})
+	s.write(req, "delete", true, HeaderIfRev, HeaderRequestID)
 }
 
-func (s *Service) write(req micro.Request, op string, propose func(string, *uint64) Pending) {
+func (s *Service) write(req micro.Request, op string, deletes bool, known ...string) {
 	key, err := s.key(req, op)
 	if err != nil {
 		s.refuse(req, err)
 		return
 	}
-	ifRevision, err := condition(req)
+	o, id, err := parseWrite(req, known)
 	if err != nil {
 		s.refuse(req, err)
 		return
 	}
-	s.propose(req, func() Pending { return propose(key, ifRevision) })
+	o.Key, o.Delete = key, deletes
+	if !deletes {
+		o.Value = req.Data()
+	}
+	s.propose(req, func() Pending { return s.backend.Write(o, id) })
+}
+
+func parseWrite(req micro.Request, known []string) (o Operation, id string, err error) {
+	h, err := headersOf(req, known...)
+	if err != nil {
+		return Operation{}, "", err
+	}
+	if o, err = h.operation(); err != nil {
+		return Operation{}, "", err
+	}
+	id, err = h.requestID()
+	return o, id, err
 }
 
 // propose takes a write, if there is room for one more under way.
@@ -172,7 +184,7 @@ func (s *Service) propose(req micro.Request, propose func() Pending) {
 func (s *Service) get(req micro.Request) {
 	key, err := s.key(req, "get")
 	if err == nil {
-		err = knownHeaders(req)
+		_, err = headersOf(req)
 	}
 	if err != nil {
 		s.refuse(req, err)

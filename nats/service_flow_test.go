@@ -76,7 +76,7 @@ func TestServiceSharesProofs(t *testing.T) {
 	backend := newMapBackend()
 	backend.proof = make(chan error)
 	backend.entered = make(chan struct{}, 10)
-	backend.entries["a"] = mapEntry{[]byte("old"), 1}
+	backend.entries["a"] = Entry{Value: []byte("old"), Revision: 1}
 	k := startKV(t, backend)
 	r := k.inbox(sharing + 1)
 
@@ -96,7 +96,7 @@ func TestServiceSharesProofs(t *testing.T) {
 		t.Fatal("a read was answered by a proof that began before it came")
 	}
 	backend.mu.Lock()
-	backend.entries["a"] = mapEntry{[]byte("new"), 2}
+	backend.entries["a"] = Entry{Value: []byte("new"), Revision: 2}
 	backend.mu.Unlock()
 	backend.proof <- nil
 	for want := 1; want <= sharing; want++ {

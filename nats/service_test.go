@@ -57,8 +57,8 @@ func TestServicePutGetDelete(t *testing.T) {
 			t.Fatalf("step %d, %s: got %+v, want %+v", i, step.subject, got, step.want)
 		}
 	}
-	if value, _, err := k.backend.Get("a..b \xff"); string(value) != "exotic" {
-		t.Errorf("the backend has %q, %v", value, err)
+	if e, err := k.backend.Get("a..b \xff"); string(e.Value) != "exotic" {
+		t.Errorf("the backend has %+v, %v", e, err)
 	}
 }
 
@@ -105,7 +105,7 @@ func TestServiceIfRev(t *testing.T) {
 // it is spelled.
 func TestServiceRefusesUnknownHeaders(t *testing.T) {
 	k := startKV(t, newMapBackend())
-	for _, name := range []string{"Kv-Ttl", "kv-ttl", "KV-TTL", "Kv-Request-Id", "Kv-", "kv-if-rev-2"} {
+	for _, name := range []string{"Kv-Min-Rev", "kv-request", "KV-LEASE", "Kv-", "kv-if-rev-2"} {
 		for _, op := range []string{"put", "delete", "get"} {
 			if got := k.request("kv."+op+".a", "v", nats.Header{name: {"0"}}); got.code != CodeBadRequest {
 				t.Errorf("%s with header %q: got %+v, want 400", op, name, got)
@@ -196,7 +196,7 @@ func TestServicePassesOnErrors(t *testing.T) {
 func TestServiceValueTooLargeForBroker(t *testing.T) {
 	const limit = 4096
 	backend := newMapBackend()
-	backend.entries["big"] = mapEntry{make([]byte, limit), 7}
+	backend.entries["big"] = Entry{Value: make([]byte, limit), Revision: 7}
 	k := startKV(t, backend, func(o *server.Options) { o.MaxPayload = limit })
 	if got := k.request("kv.get.big", "", nil); got.code != CodeTooLarge {
 		t.Errorf("got %+v, want 413", got)

@@ -22,7 +22,7 @@ func TestBatch(t *testing.T) {
 	w := watch(t, n, ">")
 	first := put(t, n, "old", "x")
 	batch := []Op{OpPut("a", []byte("1"), IfRevision(0)), OpDelete("old", IfRevision(first)), OpPut("b", []byte("2"))}
-	revision, err := n.Batch(ctx, batch...)
+	revision, err := n.Batch(ctx, batch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestBatch(t *testing.T) {
 		"a bad key":   {[]Op{OpPut("c", nil), OpPut("", nil)}, fanout.ErrBadKey},
 		"too much":    {make([]Op, fsm.MaxBatch+1), fsm.ErrBadBatch},
 	} {
-		if _, err := n.Batch(ctx, c.ops...); !errors.Is(err, c.want) || strings.Count(err.Error(), "there is no key") > 1 {
+		if _, err := n.Batch(ctx, c.ops); !errors.Is(err, c.want) || strings.Count(err.Error(), "there is no key") > 1 {
 			t.Errorf("%s: %v; want %v", name, err, c.want)
 		}
 	}

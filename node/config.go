@@ -108,6 +108,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Version is shown by the service and by HTTP. Default "0.0.0".
 	Version string
+
+	tick time.Duration // see tickPeriod
 }
 
 // ErrConfig refuses a configuration; the text names the field, with the value
@@ -153,6 +155,9 @@ func (c *Config) defaults() {
 	}
 	if c.MaxPayload == 0 {
 		c.MaxPayload = 1 << 20
+	}
+	if c.tick == 0 {
+		c.tick = tickPeriod
 	}
 	if c.ElectionTimeout == 0 {
 		c.ElectionTimeout = DefaultElectionTimeout

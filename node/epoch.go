@@ -17,6 +17,7 @@ import (
 type epoch struct {
 	node      *Node
 	term      uint64
+	clock     clock
 	publisher *nats.Publisher
 	cancel    context.CancelFunc
 	done      chan struct{}
@@ -85,6 +86,7 @@ func (e *epoch) run(ctx context.Context) error {
 	if err := n.consensus.raft.Barrier(0).Error(); err != nil {
 		return fmt.Errorf("wait for earlier terms: %w", err)
 	}
+	e.clock = newClock(n.machine.Time())
 	after, lost := e.resume()
 	cluster, err := n.initCluster()
 	if err != nil {
@@ -129,6 +131,7 @@ func (e *epoch) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	wg.Go(func() { e.expire(ctx) })
 	n.setEpoch(e)
 	n.log.Info("leading", "term", e.term, "revision", n.machine.Revision())
 	<-ctx.Done()

@@ -13,12 +13,14 @@ import (
 )
 
 // The outcomes of reads and writes, beside those of package fsm (ErrNotFound,
-// ErrConflict, ErrValueTooLarge, ErrBadBatch) and fanout (ErrBadKey).
+// ErrConflict, ErrValueTooLarge, ErrBadBatch, ErrBadTTL, ErrBadRequestID,
+// ErrRequestReused) and fanout (ErrBadKey).
 var (
 	// ErrNoLeader says that the cluster had no leader until the deadline.
 	// Nothing was changed.
 	ErrNoLeader = errors.New("node: the cluster has no leader; are a majority of its nodes up and connected?")
-	// ErrNotLeader says that another node leads. Nothing was changed.
+	// ErrNotLeader says that another node leads, or has led meanwhile. Nothing was
+	// changed.
 	ErrNotLeader = errors.New("node: another node leads")
 	// ErrUnknownOutcome says that the write may or may not take effect, or has
 	// done so: leadership was lost, or the deadline passed, on the way. Read to
@@ -56,7 +58,7 @@ func serviceError(err error) error {
 		return nil
 	case errors.Is(err, fanout.ErrBadKey):
 		return nats.KeyError(err)
-	case errors.Is(err, fsm.ErrBadBatch):
+	case errors.Is(err, fsm.ErrBadBatch), errors.Is(err, fsm.ErrBadTTL), errors.Is(err, fsm.ErrBadRequestID), errors.Is(err, fsm.ErrRequestReused):
 		code = nats.CodeBadRequest
 	case errors.Is(err, fsm.ErrNotFound):
 		code = nats.CodeNotFound

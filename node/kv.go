@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,16 +17,6 @@ const (
 	leaderPoll     = 20 * time.Millisecond // to look who leads, while nobody does
 )
 
-// WriteOption makes a write conditional.
-type WriteOption func(*fsm.Command)
-
-// IfRevision makes a write depend on the key's revision: it must be this one,
-// 0 for a key that must not exist. Otherwise the write fails with
-// [fsm.ErrConflict].
-func IfRevision(revision uint64) WriteOption {
-	return func(c *fsm.Command) { c.IfRevision = &revision }
-}
-
 // Put sets key to value and returns the revision of the change. It blocks until
 // the change is on a majority's disks and applied, and while there is no
 // leader. On a node that does not lead it fails with [ErrNotLeader]. After
@@ -39,6 +30,12 @@ func (n *Node) Put(ctx context.Context, key string, value []byte, opts ...WriteO
 // [fsm.ErrNotFound]. Otherwise it is like [Node.Put].
 func (n *Node) Delete(ctx context.Context, key string, opts ...WriteOption) (revision uint64, err error) {
 	return n.write(ctx, OpDelete(key, opts...).command)
+}
+
+// CompareAndSet sets key to value if the key is at this revision, 0 meaning that it
+// must not exist: it is [Node.Put] with [IfRevision].
+func (n *Node) CompareAndSet(ctx context.Context, key string, at uint64, value []byte, opts ...WriteOption) (revision uint64, err error) {
+	return n.Put(ctx, key, value, append([]WriteOption{IfRevision(at)}, opts...)...)
 }
 
 // Op is a put or delete in a batch.
@@ -57,30 +54,25 @@ func OpDelete(key string, opts ...WriteOption) Op {
 // Batch carries out all operations at one revision, which it returns, or none. There
 // may be 1 to [fsm.MaxBatch], each of another key, and their values together no
 // longer than one may be. Conditions are of the state before the batch; an error
-// names the key that it is about. Otherwise it is like [Node.Put].
-func (n *Node) Batch(ctx context.Context, ops ...Op) (revision uint64, err error) {
+// names the key that it is about. A [RequestID] is an option of the batch, the others
+// are options of an operation. Otherwise it is like [Node.Put].
+func (n *Node) Batch(ctx context.Context, ops []Op, opts ...WriteOption) (revision uint64, err error) {
 	c := fsm.Command{Op: fsm.CommandBatch, Batch: make([]fsm.Command, len(ops))}
 	for i, op := range ops {
 		c.Batch[i] = op.command
 	}
-	return n.write(ctx, c)
-}
-
-func with(c fsm.Command, opts []WriteOption) fsm.Command {
-	for _, option := range opts {
-		option(&c)
-	}
-	return c
+	return n.write(ctx, with(c, opts))
 }
 
 func (n *Node) write(ctx context.Context, c fsm.Command) (uint64, error) {
-	if _, err := n.lead(ctx); err != nil {
+	e, err := n.lead(ctx)
+	if err != nil {
 		return 0, err
 	}
 	if err := n.checkCommand(c); err != nil {
 		return 0, err
 	}
-	p, err := n.propose(c)
+	p, err := n.propose(e.stamped(c))
 	if err != nil {
 		return 0, err
 	}
@@ -175,6 +167,9 @@ func (p pending) Wait() (revision uint64, err error) {
 		return 0, raftError(err)
 	}
 	r := p.future.Response().(fsm.Result)
+	if errors.Is(r.Err, fsm.ErrStaleStamp) {
+		return 0, fmt.Errorf("%w: %w", ErrNotLeader, r.Err)
+	}
 	return r.Revision, r.Err
 }
 
@@ -184,37 +179,47 @@ type backend struct {
 	epoch *epoch
 }
 
-func (b backend) Put(key string, value []byte, ifRevision *uint64) nats.Pending {
-	return b.propose(fsm.Command{Op: fsm.CommandPut, Key: key, Value: value, IfRevision: ifRevision})
+func (b backend) Write(o nats.Operation, requestID string) nats.Pending {
+	c := commandOf(o)
+	c.RequestID = requestID
+	return b.propose(c)
 }
 
-func (b backend) Delete(key string, ifRevision *uint64) nats.Pending {
-	return b.propose(fsm.Command{Op: fsm.CommandDelete, Key: key, IfRevision: ifRevision})
-}
-
-func (b backend) Batch(operations []nats.Operation) nats.Pending {
-	c := fsm.Command{Op: fsm.CommandBatch, Batch: make([]fsm.Command, len(operations))}
+func (b backend) Batch(operations []nats.Operation, requestID string) nats.Pending {
+	c := fsm.Command{Op: fsm.CommandBatch, RequestID: requestID, Batch: make([]fsm.Command, len(operations))}
 	for i, o := range operations {
-		c.Batch[i] = fsm.Command{Op: fsm.CommandPut, Key: o.Key, Value: o.Value, IfRevision: o.IfRevision}
-		if o.Delete {
-			c.Batch[i].Op = fsm.CommandDelete
-		}
+		c.Batch[i] = commandOf(o)
 	}
 	return b.propose(c)
+}
+
+func commandOf(o nats.Operation) fsm.Command {
+	c := fsm.Command{Op: fsm.CommandPut, Key: o.Key, Value: o.Value, IfRevision: o.IfRevision, TTL: o.TTL}
+	if o.Delete {
+		c.Op = fsm.CommandDelete
+	}
+	return c
 }
 
 func (b backend) propose(c fsm.Command) nats.Pending {
 	if err := b.node.checkCommand(c); err != nil {
 		return coded{pending{err: err}}
 	}
-	return coded{b.node.apply(c)}
+	return coded{b.node.apply(b.epoch.stamped(c))}
 }
 
 func (b backend) Linearize(ctx context.Context) error {
 	return serviceError(b.node.reads.wait(ctx))
 }
 
-func (b backend) Get(key string) ([]byte, uint64, error) { return replica{b.node}.Get(key) }
+func (b backend) Get(key string) (nats.Entry, error) {
+	e, err := b.node.machine.Get(key)
+	entry := nats.Entry{Value: e.Value, Revision: e.Revision}
+	if e.Expires != 0 {
+		entry.TTL = max(e.Expires-b.epoch.clock.now(), 1)
+	}
+	return entry, serviceError(err)
+}
 
 // coded is a pending command whose errors carry codes.
 type coded struct{ pending }

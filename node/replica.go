@@ -31,7 +31,7 @@ func (r replica) Await(ctx context.Context, revision uint64) error {
 	return r.node.machine.Await(ctx, revision)
 }
 
-func (r replica) Get(key string) ([]byte, uint64, error) {
+func (r replica) Get(key string) (nats.Entry, error) {
 	e, err := r.node.machine.Get(key)
-	return e.Value, e.Revision, serviceError(err)
+	return nats.Entry{Value: e.Value, Revision: e.Revision}, serviceError(err)
 }
