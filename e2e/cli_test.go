@@ -54,6 +54,17 @@ func TestNatsCommand(t *testing.T) {
 	if out := sub.output(); strings.Contains(out, "late") || strings.Contains(out, "never") {
 		t.Fatalf("a refused put was published:\n%s", out)
 	}
+	once := []string{"req", "kv.put.once", "x", "-H", "Kv-If-Rev:0", "-H", "Kv-Request-Id:17"}
+	first := mustMatch(t, "request with an id", n.nats(once...), `Watch-Rev: (\d+)`)[1]
+	mustMatch(t, "the same request", n.nats(once...), `Watch-Rev: `+first+`\b`)
+	mustMatch(t, "another with its id", n.nats("req", "kv.put.other", "x", "-H", "Kv-Request-Id:17"), `Nats-Service-Error: .*17`)
+
+	n.nats("req", "kv.put.lease", "x", "-H", "Kv-TTL:1h")
+	mustMatch(t, "time to live", n.nats("req", "kv.get.lease", ""), `Kv-TTL: 59m`)
+	n.nats("req", "kv.put.mykey", "fleeting", "-H", "Kv-TTL:300ms")
+	sub.waitFor(`Watch-Op: expire`)
+	mustMatch(t, "get of an expired key", n.nats("req", "kv.get.mykey", ""), `Nats-Service-Error-Code: 404`)
+
 	mustMatch(t, "micro", n.nats("micro", "ls"), `watchcast`)
 	mustMatch(t, "micro", n.nats("micro", "info", "watchcast"), `kv\.put\.>`)
 	mustMatch(t, "micro", n.nats("micro", "info", "watchcast-replica"), `kv\.stale\.get\.>`)
@@ -71,6 +82,9 @@ func TestNatsCommandBadInput(t *testing.T) {
 		{"malformed escape", []string{"req", "kv.put.a%zz", "x"}, `Error-Code: 400`},
 		{"malformed condition", []string{"req", "kv.put.a", "x", "-H", "Kv-If-Rev:new"}, `Error-Code: 400`},
 		{"unknown header", []string{"req", "kv.put.a", "x", "-H", "Kv-Color:blue"}, `Error-Code: 400`},
+		{"malformed time to live", []string{"req", "kv.put.a", "x", "-H", "Kv-TTL:soon"}, `Error: header Kv-TTL is "soon"; give one time to live`},
+		{"time to live too long", []string{"req", "kv.put.a", "x", "-H", "Kv-TTL:90000h"}, `Error: bad time to live: it is 90000h0m0s; give up to 87600h`},
+		{"request id too long", []string{"req", "kv.put.a", "x", "-H", "Kv-Request-Id:" + strings.Repeat("i", 65)}, `Error: bad request id`},
 		{"malformed minimum", []string{"req", "kv.stale.get.a", "", "-H", "Kv-Min-Rev:new"}, `Error-Code: 400`},
 		{"malformed batch", []string{"req", "kv.batch", "a=1"}, `Error-Code: 400`},
 		{"key twice in a batch", []string{"req", "kv.batch", `[{"op":"delete","key":"a"},{"op":"delete","key":"a"}]`}, `Error: bad batch: key "a" occurs twice`},

@@ -189,3 +189,41 @@ func TestTick(t *testing.T) {
 		t.Errorf("after a restart it is %v, before it was %v", now, reached)
 	}
 }
+
+// TestClockGoesOn: a leader counts from where the cluster's time stands, which may be
+// far ahead of its own.
+func TestClockGoesOn(t *testing.T) {
+	t.Parallel()
+	config := single(t)
+	n := lead(t, config)
+	e, _ := n.currentEpoch()
+	if _, err := n.apply(fsm.Command{Op: fsm.CommandExpire, Stamp: fsm.Stamp{Term: e.term, Time: time.Hour}}).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	stop(t, n)
+	n = lead(t, config)
+	w := watch(t, n, ">", fanout.WithOps(fanout.Expire))
+	asked := time.Now()
+	if _, err := n.Put(bounded(t), "k", nil, TTL(50*time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	wantExpiry(t, w, "k", asked, 50*time.Millisecond)
+}
+
+// TestStampOfAnotherTerm: a write that was stamped before this node lost leadership
+// and won it back is refused, and its clock moves nothing.
+func TestStampOfAnotherTerm(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	e, _ := n.currentEpoch()
+	older := &epoch{node: n, term: e.term - 1, clock: newClock(time.Hour)}
+	if _, err := (backend{n, older}).Write(nats.Operation{Key: "k", TTL: time.Minute}, "").Wait(); !errors.Is(err, &nats.Error{Code: nats.CodeUnavailable}) {
+		t.Errorf("over NATS: %v", err)
+	}
+	if _, err := n.apply(older.stamped(fsm.Command{Op: fsm.CommandExpire})).Wait(); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("in process: %v", err)
+	}
+	if now := n.machine.Time(); now >= time.Hour {
+		t.Errorf("the time is %v", now)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
 
 	"github.com/watchcast/watchcast/nats"
 )
@@ -66,11 +67,14 @@ type remote struct {
 	say  func(format string, args ...any)
 }
 
-// put repeats a write until it is acknowledged or ctx ends. That may set the
-// key twice to the same value, if the answer to the first time was lost.
+// put repeats a write until it is acknowledged or ctx ends. It is always the same
+// request, so if only the answer was lost it is not carried out again.
 func (r remote) put(ctx context.Context, key, value string) {
+	m := natsgo.NewMsg("kv.put." + key)
+	m.Data = []byte(value)
+	m.Header.Set(nats.HeaderRequestID, nuid.Next())
 	for failed := false; ; failed = true {
-		err := r.try(ctx, key, value)
+		err := r.try(ctx, m)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -90,10 +94,10 @@ func (r remote) put(ctx context.Context, key, value string) {
 	}
 }
 
-func (r remote) try(ctx context.Context, key, value string) error {
+func (r remote) try(ctx context.Context, m *natsgo.Msg) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	reply, err := r.conn.RequestWithContext(ctx, "kv.put."+key, []byte(value))
+	reply, err := r.conn.RequestMsgWithContext(ctx, m)
 	switch {
 	case errors.Is(err, natsgo.ErrNoResponders):
 		return errors.New("no leader; are a majority of the nodes up and connected?")
