@@ -25,6 +25,7 @@ type Cursor struct {
 	parked atomic.Bool
 	wake   chan struct{} // one slot: a signal, never a count
 	kick   chan struct{} // if set, signalled after wake: see Dispatcher.kicked
+	spare  func() bool   // if set, asked by the writer whether to leave it parked: see feed.spare
 
 	tick   <-chan time.Time // if set, ends a wait too
 	ticked bool             // it did

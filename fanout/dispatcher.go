@@ -50,8 +50,9 @@ func NewDispatcher(ring *Ring, registry *Registry, o DispatcherOptions) (*Dispat
 	if o.After > 0 && ring.fronted.Load() {
 		return nil, fmt.Errorf("%w: DispatcherOptions.After is %d, and the revisions of a Front begin anew with the process; leave it out", ErrBadOption, o.After)
 	}
-	d := &Dispatcher{ring: ring, registry: registry, options: o, cursor: ring.Cursor(o.After), keys: grouping{hash: registry.keys.hash}}
+	d := &Dispatcher{ring: ring, registry: registry, options: o, cursor: ring.Cursor(o.After), keys: grouping{hash: registry.keys.hash, may: registry.keys.may}}
 	d.feed = &feed{ring: ring, after: o.After, dispatcher: d}
+	d.cursor.spare = d.feed.spare
 	if !registry.feed.CompareAndSwap(nil, d.feed) {
 		d.cursor.Close()
 		return nil, fmt.Errorf("%w: the registry has a dispatcher already", ErrBadOption)
@@ -84,6 +85,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.progress.stop(d)
 	events := make([]*Event, 0, maxRead)
 	for ctx.Err() == nil {
+		d.cursor.skip(d.feed.passed.Load())
 		events = d.cursor.Poll(events[:0])
 		if len(events) > 0 {
 			if d.options.Observe == nil {
@@ -135,10 +137,11 @@ func (d *Dispatcher) kicked(ctx context.Context) {
 // Revision returns the revision through which events were delivered, lost ranges
 // included: what a watcher is to receive of them, it holds or has received. Any
 // goroutine may call it; [Ring.Revision] says how far the dispatcher is behind.
-// While nobody watches there is nothing to deliver, and it is not behind.
+// Where nobody watches what is changed there is nothing to deliver, and it is not
+// behind.
 func (d *Dispatcher) Revision() uint64 {
 	if d.feed.resting.Load() {
 		return max(d.ring.Revision(), d.delivered.Load())
 	}
-	return d.delivered.Load()
+	return max(d.delivered.Load(), d.feed.passed.Load())
 }

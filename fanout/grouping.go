@@ -1,13 +1,14 @@
 package fanout
 
 // grouping sorts the events of one read of the ring by key, in the order in which
-// the keys come first, so that the watchers of a key are looked up, locked and
+// the keys come first, without those that nobody watches, so that the watchers of a key are looked up, locked and
 // woken once for all of them. Only the dispatcher's goroutine uses it.
 //
 // It is a hash table with open addressing over the groups. A slot says of which
 // read it is, so that it is not cleared in between.
 type grouping struct {
 	hash   func(key string) uintptr // the index's
+	may    func(hash uintptr) bool  // false: nobody watches the key
 	read   uint32                   // number of the current one
 	slots  []groupSlot              // a power of two, twice as many as events or more
 	groups []group
@@ -29,7 +30,7 @@ type groupSlot struct {
 	group int32
 }
 
-// split returns a group for each key of events. They are valid until forget is
+// split returns a group for each key of events that may be watched. They are valid until forget is
 // called, which must be done before the next split.
 func (g *grouping) split(events []*Event) []group {
 	if len(events) == 1 {
@@ -56,7 +57,7 @@ func (g *grouping) split(events []*Event) []group {
 // forget lets go of the events that were split.
 func (g *grouping) forget() {
 	if len(g.slots) > 4*maxRead {
-		*g = grouping{hash: g.hash} // a batch had made it grow
+		*g = grouping{hash: g.hash, may: g.may} // a batch had made it grow
 		return
 	}
 	clear(g.groups)
@@ -82,6 +83,9 @@ func (g *grouping) chain(events []*Event) {
 	mask := uintptr(len(g.slots) - 1)
 	for i, e := range events {
 		h := g.hash(e.Key)
+		if !g.may(h) {
+			continue
+		}
 		at := h >> 1 & mask
 		for g.slots[at].read == g.read && !g.groups[g.slots[at].group].is(h, events, e.Key) {
 			at = (at + 1) & mask

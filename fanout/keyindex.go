@@ -105,7 +105,7 @@ const (
 //
 // # What it costs
 //
-// A key costs an entry of 48 bytes and a box of 8 bytes, because the map stores a
+// A key costs 2 to 4 bytes of filter, an entry of 48 bytes and a box of 8 bytes, because the map stores a
 // pointer to its value and ours is a pointer itself (it cannot hold a V in place:
 // Get would return a copy). A bucket costs
 // a sentinel with its box and two slots, 72 bytes, and there are one to two keys
@@ -121,10 +121,12 @@ type keyIndex[V any] struct {
 // keyShard is padded so that writers of one do not slow readers of the next.
 type keyShard[V any] struct {
 	table   atomic.Pointer[hashmap.Map[string, *V]] // nil before the first key
+	filter  atomic.Pointer[keyFilter]               // of the keys in table; nil before it
 	keys    atomic.Int64                            // changed under mu
 	buckets uintptr                                 // of table; guarded by mu
-	mu      sync.Mutex                              // held for every write to table
-	_       [32]byte
+	removed uintptr                                 // keys whose bits the filter still has; guarded by mu
+	mu      sync.Mutex                              // held for every write to table and filter
+	_       [16]byte
 }
 
 // newKeyIndex returns an empty index.
@@ -155,6 +157,20 @@ func (x *keyIndex[V]) find(hash uintptr, key string) *V {
 	}
 	v, _ := table.Get(key)
 	return v
+}
+
+// may reports false if certainly no key with that hash has a value, and mostly so. Any
+// goroutine may call it; it never blocks. Like find, it sees every update that has
+// returned.
+func (x *keyIndex[V]) may(hash uintptr) bool {
+	filter := x.shard(hash).filter.Load()
+	return filter != nil && filter.may(hash)
+}
+
+// has reports whether key has a value.
+func (x *keyIndex[V]) has(key string) bool {
+	hash := x.hash(key)
+	return x.may(hash) && x.find(hash, key) != nil
 }
 
 // update calls f with the value of key, nil if it has none, and makes what f
@@ -204,6 +220,7 @@ func (s *keyShard[V]) insert(key string, v *V, hash func(string) uintptr) {
 	case keys >= int64(2*s.buckets):
 		s.rebuild(2*s.buckets, hash)
 	}
+	s.filter.Load().add(hash(key)) // first: who finds the key in the table may
 	s.table.Load().Set(key, v)
 	s.keys.Add(1)
 }
@@ -213,9 +230,25 @@ func (s *keyShard[V]) remove(key string, hash func(string) uintptr) {
 	table := s.table.Load()
 	table.Del(key)
 	table.Get(key) // walks past the entry, which unlinks it
+	s.removed++
 	if keys := s.keys.Add(-1); s.buckets > minBuckets && keys < int64(s.buckets/4) {
 		s.rebuild(max(s.buckets/4, minBuckets), hash)
+	} else if s.removed > s.buckets {
+		s.refilter(hash)
 	}
+}
+
+// refilter makes a new filter of the keys there are. The caller holds mu.
+func (s *keyShard[V]) refilter(hash func(string) uintptr) {
+	filter := newKeyFilter(s.buckets)
+	s.table.Load().Range(func(key string, v *V) bool {
+		if v != nil { // else a sentinel
+			filter.add(hash(key))
+		}
+		return true
+	})
+	s.removed = 0
+	s.filter.Store(filter)
 }
 
 // rebuild moves the keys to a new table. The caller holds mu.
@@ -231,6 +264,7 @@ func (s *keyShard[V]) rebuild(buckets uintptr, hash func(string) uintptr) {
 	}
 	s.buckets = buckets
 	s.table.Store(next)
+	s.refilter(hash)
 }
 
 // newKeyTable returns a table with its sentinels and no keys. buckets is a power

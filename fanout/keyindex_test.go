@@ -73,6 +73,22 @@ func (x *keyIndex[V]) check(t interface{ Fatalf(string, ...any) }, n int) (bucke
 			t.Fatalf("the list lacks %d sentinels and %d keys", b, keys)
 		}
 	})
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.Lock()
+		if s.removed > s.buckets {
+			t.Fatalf("a filter has the bits of %d keys that are gone, for %d buckets", s.removed, s.buckets)
+		}
+		if table := s.table.Load(); table != nil {
+			table.Range(func(key string, v *V) bool {
+				if v != nil && (!x.may(x.hash(key)) || !x.has(key)) {
+					t.Fatalf("the filter denies key %q, which is there", key)
+				}
+				return true
+			})
+		}
+		s.mu.Unlock()
+	}
 	if sum != n || x.len() != n {
 		t.Fatalf("tables have %d keys, len is %d, want %d", sum, x.len(), n)
 	}
@@ -211,3 +227,38 @@ func TestKeyIndexGivesMemoryBack(t *testing.T) {
 
 // get is find for who has no hash.
 func (x *keyIndex[V]) get(key string) *V { return x.find(x.hash(key), key) }
+
+// TestKeyFilterIsOfUse: it lets few pass that are not there, with any number of keys,
+// also after many were replaced by others.
+func TestKeyFilterIsOfUse(t *testing.T) {
+	x := newKeyIndex[indexed]()
+	next := 0
+	add := func(n int) {
+		for range n {
+			key := strconv.Itoa(next)
+			x.set(key, &indexed{key: key})
+			next++
+		}
+	}
+	first := 0
+	for _, n := range []int{100, 1000, 20_000, 50_000, 100_000} {
+		add(n - x.len())
+		for round := range 3 {
+			passed := 0
+			const looks = 20_000
+			for i := range looks {
+				if x.may(x.hash("absent" + strconv.Itoa(i))) {
+					passed++
+				}
+			}
+			if passed > looks/10 {
+				t.Errorf("with %d keys, round %d: %d of %d absent keys pass", n, round, passed, looks)
+			}
+			for range n / 2 {
+				x.set(strconv.Itoa(first), nil)
+				first++
+			}
+			add(n / 2)
+		}
+	}
+}

@@ -29,6 +29,8 @@ type feed struct {
 
 	mu      sync.Mutex // held by who rouses, and moves the resting dispatcher's cursor
 	resting atomic.Bool
+
+	passed atomic.Uint64 // revision up to which nothing is left to deliver; see spare
 }
 
 // rest returns when a watcher has come or ctx has ended.
@@ -57,17 +59,17 @@ func (f *feed) rouse() {
 	defer f.mu.Unlock()
 	if f.resting.Load() {
 		d := f.dispatcher
-		d.cursor.skip()
+		d.cursor.skip(f.ring.Revision())
 		d.delivered.Store(max(d.cursor.Last(), d.delivered.Load()))
 		f.resting.Store(false)
 		signal(d.cursor.wake)
 	}
 }
 
-// skip moves the cursor to the present, which lies at or above where it is.
-func (c *Cursor) skip() {
-	if now := c.ring.Revision(); now > c.last {
-		c.last = now
-		c.pos, c.lost = c.ring.search(now)
+// skip moves the cursor to behind a revision, unless it is there already.
+func (c *Cursor) skip(revision uint64) {
+	if revision > c.last {
+		c.last = revision
+		c.pos, c.lost = c.ring.search(revision)
 	}
 }

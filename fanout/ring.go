@@ -96,6 +96,8 @@ type Ring struct {
 	stop     uint64   // position at which turn is to be called
 	slots    []*Event // of the block of next
 	at       uint64   // where in the table that block stands
+	flushed  uint64   // position up to which events were published before
+	settled  uint64   // revision of the last of these
 	group    uint64   // position at which the newest revision begins
 	last     uint64   // revision of the newest event
 	bytes    int64    // of the events in slots, staged ones included
@@ -207,6 +209,7 @@ func (r *Ring) Flush() {
 	if r.parked.Load() > 0 {
 		r.wake()
 	}
+	r.flushed, r.settled = r.next, r.last
 }
 
 // Reset empties the ring, because the state was replaced as a whole by one that
@@ -265,10 +268,12 @@ func (r *Ring) readAbove() (revision uint64) {
 	return revision
 }
 
-// wake wakes every parked cursor.
+// wake wakes every parked cursor that does not want to be left alone.
 func (r *Ring) wake() {
 	for _, c := range *r.cursors.Load() {
-		c.unpark(true)
+		if c.parked.Load() && (c.spare == nil || !c.spare()) {
+			c.unpark(true)
+		}
 	}
 }
 
