@@ -158,3 +158,19 @@ func TestSpareSeesEveryWatcher(t *testing.T) {
 		w.Stop()
 	}
 }
+
+// TestSpareOnlyBehindWhatIsDelivered: an event may come after the dispatcher's last
+// look and before it says that it parks. What follows, for nobody, must not make it
+// pass over that.
+func TestSpareOnlyBehindWhatIsDelivered(t *testing.T) {
+	h := newHarness(t, 8, RegistryOptions{})
+	h.watchKey(t, "a")
+	h.put("a") // nobody is parked, so nobody looks whether it is for someone
+	c := h.dispatcher.cursor
+	h.ring.parked.Add(1)
+	c.parked.Store(true)
+	h.put("b")
+	if c.parked.Load() || h.dispatcher.Revision() > 0 {
+		t.Errorf("the dispatcher is spared at revision %d and has delivered nothing", h.dispatcher.Revision())
+	}
+}

@@ -11,7 +11,7 @@ import (
 // other, so under load they may be a few events apart.
 type Stats struct {
 	Watchers  int    `json:"watchers"`  // registered now
-	Events    uint64 `json:"events"`    // read from the ring, control events included
+	Events    uint64 `json:"events"`    // read from the ring, control events included; most of what nobody watches is not
 	Matched   uint64 `json:"matched"`   // event and watcher pairs
 	Delivered uint64 `json:"delivered"` // of these, taken by consumers
 	Conflated uint64 `json:"conflated"` // of these, superseded by a newer change of the key before they were taken
