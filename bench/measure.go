@@ -21,6 +21,7 @@ var measures = []*measure{
 	watcherChurn,
 	putsEmbedded,
 	putOverhead,
+	putsNATS,
 }
 
 // measure takes one or several figures.
