@@ -241,9 +241,9 @@ func TestKeyFilterIsOfUse(t *testing.T) {
 		}
 	}
 	first := 0
-	for _, n := range []int{100, 1000, 20_000, 50_000, 100_000} {
+	for _, n := range []int{100, 1000, 20_000} {
 		add(n - x.len())
-		for round := range 3 {
+		for round := range 3 { // before, and after others have taken their places
 			passed := 0
 			const looks = 20_000
 			for i := range looks {
@@ -254,11 +254,11 @@ func TestKeyFilterIsOfUse(t *testing.T) {
 			if passed > looks/10 {
 				t.Errorf("with %d keys, round %d: %d of %d absent keys pass", n, round, passed, looks)
 			}
-			for range n / 2 {
+			for range 3 * n {
 				x.set(strconv.Itoa(first), nil)
 				first++
+				add(1)
 			}
-			add(n / 2)
 		}
 	}
 }
