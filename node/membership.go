@@ -103,14 +103,14 @@ func (n *Node) Promote(ctx context.Context, id string) error {
 // fails with [ErrLastVoter], or [ErrNoQuorum] where too few of the other voters
 // answer. For the rest see [Node.AddNonvoter].
 func (n *Node) Demote(ctx context.Context, id string) error {
-	return n.unseat(ctx, change{verb: verbDemote, id: id}, func(*epoch) error {
+	return n.unseat(ctx, change{verb: verbDemote, id: id}, func(e *epoch) error {
 		if _, ok := n.member(id); !ok {
 			return n.unknown(id)
 		}
 		if !n.votes(id) {
 			return nil
 		}
-		if err := n.checkWithout(ctx, id); err != nil {
+		if err := e.checkWithout(ctx, id); err != nil {
 			return err
 		}
 		return n.configure(ctx, "demoted to non-voter", id, func(timeout time.Duration) raft.IndexFuture {
@@ -123,11 +123,11 @@ func (n *Node) Demote(ctx context.Context, id string) error {
 // leader hands leadership over first. What a removed node does is at [ErrRemoved].
 // It fails as [Node.Demote] does.
 func (n *Node) Remove(ctx context.Context, id string) error {
-	return n.unseat(ctx, change{verb: verbRemove, id: id}, func(*epoch) error {
+	return n.unseat(ctx, change{verb: verbRemove, id: id}, func(e *epoch) error {
 		if _, ok := n.member(id); !ok {
 			return n.unknown(id)
 		}
-		if err := n.checkWithout(ctx, id); err != nil {
+		if err := e.checkWithout(ctx, id); err != nil {
 			return err
 		}
 		return n.configure(ctx, "removed", id, func(timeout time.Duration) raft.IndexFuture {
@@ -156,11 +156,19 @@ func (n *Node) unseat(ctx context.Context, c change, apply func(*epoch) error) e
 	if c.id != n.config.ID || !n.votes(c.id) {
 		return n.changing(ctx, apply)
 	}
-	err := n.changing(ctx, func(*epoch) error {
-		if err := n.checkWithout(ctx, c.id); err != nil {
+	err := n.changing(ctx, func(e *epoch) error {
+		if err := e.checkWithout(ctx, c.id); err != nil {
 			return err
 		}
-		return n.handOver(ctx)
+		if err := n.handOver(ctx); err != nil {
+			return err
+		}
+		select { // or this node would be asked again
+		case <-e.over:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrNoTransfer, context.Cause(ctx))
+		}
 	})
 	if err != nil {
 		return err

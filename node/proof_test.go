@@ -214,3 +214,27 @@ func TestAcks(t *testing.T) {
 		t.Error("one that is no member any more is remembered")
 	}
 }
+
+// TestRefusedHeartbeats: a node that follows a later term does not agree to a
+// heartbeat of an earlier one, though it answers.
+func TestRefusedHeartbeats(t *testing.T) {
+	t.Parallel()
+	n := founder(t)
+	transport, err := raft.NewTCPTransport("127.0.0.1:0", nil, 1, patience, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { transport.Close() })
+	old := ackTransport{transport, newAcks()}
+	var answer raft.AppendEntriesResponse
+	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte("n0"), Addr: []byte("n0")}
+	if err := old.AppendEntries(n.self(), n.consensus.address, &raft.AppendEntriesRequest{RPCHeader: header}, &answer); err != nil {
+		t.Fatal(err)
+	}
+	if answer.Term == 0 {
+		t.Fatalf("the heartbeat of term 0 was agreed to: %+v", answer)
+	}
+	if k, ok := old.acks.of(n.self(), 0); ok {
+		t.Errorf("counted as an acknowledgement: %+v", k)
+	}
+}

@@ -12,7 +12,8 @@ import (
 // checkWithout refuses to take a voter's vote where the cluster could not go on
 // without: [ErrLastVoter], or [ErrNoQuorum]. It gives the others an election timeout
 // to answer, because a new leader has not heard of all of them yet.
-func (n *Node) checkWithout(ctx context.Context, id string) error {
+func (e *epoch) checkWithout(ctx context.Context, id string) error {
+	n := e.node
 	if !n.votes(id) {
 		return nil
 	}
@@ -20,17 +21,18 @@ func (n *Node) checkWithout(ctx context.Context, id string) error {
 	if !slices.ContainsFunc(left, func(s raft.Server) bool { return s.Suffrage == raft.Voter }) {
 		return fmt.Errorf("%w: without %s the cluster would end; add or promote another node first", ErrLastVoter, id)
 	}
-	term := n.consensus.raft.CurrentTerm()
 	timeout := time.NewTimer(n.config.ElectionTimeout)
 	defer timeout.Stop()
 	for {
 		next := n.consensus.acks.next()
-		if majority(left, func(voter raft.ServerID) bool { return n.answers(voter, term) }) {
+		if majority(left, func(voter raft.ServerID) bool { return n.answers(voter, e.term) }) {
 			return nil
 		}
 		select {
 		case <-next:
 			continue
+		case <-e.over:
+			return ErrNotLeader
 		case <-timeout.C:
 		case <-ctx.Done():
 		}

@@ -156,10 +156,11 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 	n.port = port
 	layer := newStreamLayer(port.raft, advertise)
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:  layer,
-		MaxPool: transportPool,
-		Timeout: transportTimeout,
-		Logger:  logger.Named("transport"),
+		Stream:          layer,
+		MaxPool:         transportPool,
+		MaxRPCsInFlight: pipelineRoom,
+		Timeout:         transportTimeout,
+		Logger:          logger.Named("transport"),
 	})
 	n.closers = append(n.closers, transport, port)
 	return ackTransport{transport, n.acks}, nil

@@ -83,6 +83,7 @@ func (n *Node) followMembers(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		n.roster.set(n.membership())
+		n.consensus.acks.retain(func(id raft.ServerID) bool { _, ok := n.member(string(id)); return ok })
 		n.noteRemoval()
 		select {
 		case <-observed:
