@@ -87,10 +87,10 @@ func encodeMemberError(err error) (memberError, int) {
 func (e memberError) decode() error {
 	for _, c := range memberCodes {
 		if c.code == e.Code {
-			return &remoteError{"node: " + e.Text, c.err}
+			return &remoteError{e.Text, c.err}
 		}
 	}
-	return &remoteError{"node: " + e.Text, nil}
+	return &remoteError{e.Text, nil}
 }
 
 // remoteError is an error of another node.
