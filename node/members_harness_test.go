@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -94,17 +93,4 @@ func memberNames(n *Node) []string {
 		names = append(names, m.ID+" "+m.Raft+kind)
 	}
 	return names
-}
-
-// eventuallyNil repeats what fails for a while for a good reason.
-func eventuallyNil(t *testing.T, what string, try func() error, until ...error) {
-	t.Helper()
-	var last error
-	eventually(t, what, func() bool {
-		last = try()
-		if last != nil && !slices.ContainsFunc(until, func(e error) bool { return errors.Is(last, e) }) {
-			t.Fatalf("%s: %v", what, last)
-		}
-		return last == nil
-	})
 }
