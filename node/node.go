@@ -312,7 +312,7 @@ func (n *Node) end() error {
 }
 
 // WaitReady returns when the node can serve: it leads and answers, or it knows
-// the leader. The error is the cause of ctx, or [ErrClosed].
+// the leader. The error is the cause of ctx, [ErrClosed] or [ErrRemoved].
 func (n *Node) WaitReady(ctx context.Context) error {
 	_, err := n.lead(ctx)
 	if errors.Is(err, ErrNotLeader) {
