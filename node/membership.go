@@ -9,10 +9,6 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// promoteLag is how many log entries a non-voter may lack to become a voter. With
-// writes going on it never has them all; what is left takes milliseconds.
-const promoteLag = 1024
-
 // AddNonvoter makes the node that runs at a Raft address a member without a vote:
 // it is sent all data, and counts for no majority. The node must run, be empty or
 // of this cluster, be reached by this one, and have the id. A non-voter that is
@@ -85,13 +81,8 @@ func (n *Node) Promote(ctx context.Context, id string) error {
 		case s.Suffrage == raft.Voter:
 			return nil
 		}
-		k, ok := n.consensus.acks.of(s.ID, e.term)
-		committed := n.consensus.raft.CommitIndex()
-		switch {
-		case !ok || time.Since(k.heard) > n.config.ElectionTimeout:
-			return fmt.Errorf("%w: %s does not answer at %s; is it running?", ErrNotCaughtUp, id, s.Address)
-		case k.lastIndex+promoteLag < committed:
-			return fmt.Errorf("%w: %s has the log up to %d of %d; wait", ErrNotCaughtUp, id, k.lastIndex, committed)
+		if err := e.checkCaughtUp(ctx, s); err != nil {
+			return err
 		}
 		return n.configure(ctx, "promoted to voter", id, func(timeout time.Duration) raft.IndexFuture {
 			return n.consensus.raft.AddVoter(s.ID, s.Address, 0, timeout)
