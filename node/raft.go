@@ -99,6 +99,7 @@ func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
 	conf.MaxAppendEntries = maxAppendEntries
 	conf.BatchApplyCh = true
 	conf.NotifyCh = n.leaders
+	conf.ShutdownOnRemove = false // a node that is no member goes on with what it has
 	conf.Logger = logger
 
 	founded, err := raft.HasExistingState(n.logs, n.stable, n.snapshots)

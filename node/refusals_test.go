@@ -94,7 +94,7 @@ func TestRefusedChanges(t *testing.T) {
 
 	// A voter that is gone: the others must stay a majority.
 	stop(t, n2)
-	eventually(t, "the leader has noticed", func() bool { return leader.consensus.raft.State().String() != "Leader" })
+	eventually(t, "the leader has noticed", func() bool { e, _ := leader.currentEpoch(); return e == nil })
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
 	wantRefused(t, leader, func() error { return leader.Remove(short, "n3") }, ErrNoLeader)
