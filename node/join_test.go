@@ -174,7 +174,7 @@ func TestGrowFromOne(t *testing.T) {
 	n1 := lead(t, c)
 	revision := put(t, n1, "k", "v")
 	stop(t, n1)
-	c.Raft, c.ElectionTimeout = freeAddress(t), time.Second
+	c.Raft, c.ElectionTimeout = freeAddress(t), 2*time.Second
 	n1 = lead(t, c)
 	n2 := join(t, joiner(t, n1, "n2"))
 	awaitMember(t, n1, "n2", true)

@@ -25,7 +25,7 @@ func joiner(t *testing.T, through *Node, id string) Config {
 func founder(t *testing.T) *Node {
 	t.Helper()
 	c := serving(t)
-	c.ID, c.Raft, c.ElectionTimeout = "n1", freeAddress(t), time.Second
+	c.ID, c.Raft, c.ElectionTimeout = "n1", freeAddress(t), 2*time.Second // as in clusterOf
 	return lead(t, c)
 }
 

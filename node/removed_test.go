@@ -145,7 +145,7 @@ func TestLeaveFromFollower(t *testing.T) {
 // ends its Raft, and does not make the others vote until then.
 func TestRemovedWhileAway(t *testing.T) {
 	t.Parallel()
-	nodes := clusterOf(t, 3, withHTTP, func(c *Config) { c.ElectionTimeout = 500 * time.Millisecond })
+	nodes := clusterOf(t, 3, withHTTP)
 	leader, others := split(t, nodes)
 	gone := others[0]
 	revision := put(t, leader, "k", "v")
@@ -156,7 +156,9 @@ func TestRemovedWhileAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	term := leader.Status().Term
-	gone = start(t, gone.config)
+	config := gone.config
+	config.ElectionTimeout = 250 * time.Millisecond // it counts what it waits for in these
+	gone = start(t, config)
 	wantRemoved(t, gone, "k")
 	if gone.consensus.raft.State().String() != "Shutdown" {
 		t.Errorf("its Raft is %v", gone.consensus.raft.State())

@@ -12,7 +12,7 @@ import (
 // clusterArgs are those of a node that others can join, or that joins.
 func clusterArgs(t *testing.T, id string, more ...string) []string {
 	return append([]string{"--id", id, "--data", t.TempDir(), "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0",
-		"--raft", freeAddress(t), "--election-timeout", "1s"}, more...)
+		"--raft", freeAddress(t), "--election-timeout", "2s"}, more...)
 }
 
 // command runs a command to its end and returns what it printed.
