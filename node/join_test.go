@@ -138,6 +138,7 @@ func TestJoinWaitsForALeader(t *testing.T) {
 	c.ID, c.Raft, c.HTTP = "n1", freeAddress(t), freeAddress(t)
 	joins := serving(t)
 	joins.ID, joins.Raft, joins.Join = "n2", freeAddress(t), "http://"+c.HTTP
+	c.ElectionTimeout, joins.ElectionTimeout = 2*time.Second, 2*time.Second
 	type result struct {
 		n   *Node
 		err error
