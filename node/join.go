@@ -40,6 +40,7 @@ func (n *Node) join(ctx context.Context) error {
 	if err := n.dir.beginJoin(); err != nil {
 		return err
 	}
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
 	for {
@@ -56,7 +57,7 @@ func (n *Node) join(ctx context.Context) error {
 		n.log.Debug("not taken in yet", "error", err)
 		pause(ctx, joinRetry)
 		if ctx.Err() != nil {
-			return fmt.Errorf("%w %s, not within %v: %w", ErrJoin, redactURL(join), joinTime, err)
+			return fmt.Errorf("%w %s, not within %v: %w", ErrJoin, redactURL(join), time.Since(began).Round(time.Second), err)
 		}
 	}
 	n.log.Info("taken in by the cluster", "join", redactURL(join))

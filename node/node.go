@@ -256,6 +256,7 @@ func (n *Node) startConsensus() error {
 	n.onClose("raft", n.consensus.shutdown)
 	n.joining.Store(n.consensus.joining)
 	n.startPeers()
+	n.roster.set(n.membership())
 	n.spawn("removal", n.watchRemoval)
 	n.spawn("members", n.followMembers)
 	n.reads = newReadGate(n.proveLeadership)

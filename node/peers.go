@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -101,7 +102,12 @@ func (n *Node) startPeers() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+identityPath, func(w http.ResponseWriter, _ *http.Request) { n.writeJSON(w, http.StatusOK, n.identity()) })
 	n.memberRoutes(mux, n.carryOut) // the other node has found out who leads
-	s := &peerServer{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second}}
+	s := &peerServer{server: &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+	}}
 	s.wg.Go(func() { s.server.Serve(n.consensus.port.http) }) // until it is closed
 	n.onClose("peers", func() error {
 		err := s.server.Close()

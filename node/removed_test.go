@@ -177,3 +177,36 @@ func TestServiceErrorRemoved(t *testing.T) {
 		t.Errorf("%v; want code %d", err, nats.CodeUnavailable)
 	}
 }
+
+// TestAddVoter: a removed node that still runs may be added again, with its data: it
+// catches up without a vote, and is as before. Of two who add it at once one does it,
+// and both are told the truth.
+func TestAddVoter(t *testing.T) {
+	t.Parallel()
+	nodes := clusterOf(t, 3, withHTTP)
+	leader, others := split(t, nodes)
+	n := others[0]
+	put(t, leader, "k", "before")
+	if err := leader.Remove(bounded(t), n.ID()); err != nil {
+		t.Fatal(err)
+	}
+	wantRemoved(t, n, "k")
+	put(t, leader, "k", "meanwhile")
+	added := make(chan error, 2)
+	for range 2 {
+		go func() { added <- leader.AddVoter(bounded(t), n.ID(), n.config.Raft) }()
+	}
+	for range 2 {
+		err := within(t, "adding", func() error { return <-added })
+		if err != nil && !errors.Is(err, ErrDuplicateMember) { // that it is a voter already
+			t.Error(err)
+		}
+	}
+	awaitMember(t, n, n.ID(), true)
+	eventually(t, "it knows that it is back", func() bool { return !n.removed.Load() })
+	waitReady(t, n)
+	revision := put(t, leader, "k", "after")
+	if _, err := n.Get(bounded(t), "k", Stale(revision)); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -138,6 +138,12 @@ func TestWatchMembersSlow(t *testing.T) {
 func TestWatchMembersEnds(t *testing.T) {
 	t.Parallel()
 	n := founder(t)
+	for m := range n.WatchMembers(t.Context()) {
+		if len(m.Members) != 1 || m.Members[0].ID != "n1" {
+			t.Errorf("at once there is %+v", m)
+		}
+		break
+	}
 	var last Membership
 	repeats := 0
 	ended := make(chan struct{})
