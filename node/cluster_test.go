@@ -17,12 +17,12 @@ import (
 )
 
 // clusterOf starts nodes n1, n2, … of one cluster, whose brokers form routes,
-// and waits until they agree on a leader.
-func clusterOf(t *testing.T, size int) []*Node {
+// and waits until they agree on a leader. adjust may change a configuration.
+func clusterOf(t *testing.T, size int, adjust ...func(*Config)) []*Node {
 	t.Helper()
 	var nodes []*Node
 	eventually(t, "the cluster's ports are free", func() bool {
-		nodes = startCluster(t, size)
+		nodes = startCluster(t, size, adjust...)
 		return nodes != nil
 	})
 	for _, n := range nodes {
@@ -48,7 +48,7 @@ func clusterOf(t *testing.T, size int) []*Node {
 }
 
 // startCluster returns nil if somebody took one of the ports that were free.
-func startCluster(t *testing.T, size int) (nodes []*Node) {
+func startCluster(t *testing.T, size int, adjust ...func(*Config)) (nodes []*Node) {
 	t.Helper()
 	peers := make(map[string]string)
 	var routes []string
@@ -62,6 +62,9 @@ func startCluster(t *testing.T, size int) (nodes []*Node) {
 		c.Peers, c.Raft = peers, peers[c.ID]
 		c.ElectionTimeout = 2 * time.Second // a busy test machine pauses for longer than the default
 		c.Routes, c.JoinRoutes, c.ClusterSecret = routes[i], routes, "not a secret"
+		for _, f := range adjust {
+			f(&c)
+		}
 		n, err := Start(bounded(t), c)
 		if errors.Is(err, ErrListen) {
 			for _, n := range nodes {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/watchcast/watchcast/fanout"
@@ -72,6 +71,18 @@ type Config struct {
 	// Raft address, the same on every node. They count only when a node starts
 	// with an empty data directory. Default: this node alone.
 	Peers map[string]string
+	// RaftAdvertise is where the other nodes reach this one, if that is not Raft: in
+	// a container, or where Raft names no host. Default: the node's address in Peers,
+	// else Raft.
+	RaftAdvertise string
+
+	// Join is the HTTP URL of any node of a running cluster, which this node joins
+	// if its data directory is empty: see [Start]. It needs Raft, and excludes Peers.
+	// Default: none.
+	Join string
+	// Nonvoter makes a node that joins a non-voter for good: it has all data, and
+	// counts for no majority. Default: it becomes a voter when it has caught up.
+	Nonvoter bool
 
 	// ElectionTimeout is how long a node hears nothing of the leader before it
 	// stands for election, 50 ms to 1 minute; a leader steps down after four
@@ -132,6 +143,9 @@ func (c *Config) check() error {
 	if err := c.checkAddresses(); err != nil {
 		return err
 	}
+	if err := c.checkJoin(); err != nil {
+		return err
+	}
 	if err := c.Subjects.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -168,9 +182,7 @@ func (c *Config) defaults() {
 }
 
 func (c *Config) checkIdentity() error {
-	if strings.ContainsFunc(c.ID, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_')
-	}) || len(c.ID) > 64 {
+	if !validID(c.ID) {
 		return badConfig("ID is %q; give up to 64 letters, digits, dashes and underscores", c.ID)
 	}
 	if c.InMemory && c.DataDir != "" {

@@ -19,6 +19,7 @@ var ErrDataDir = errors.New("node: data directory")
 //	raft/          log segments and Raft's vote
 //	snapshots/     of the state machine
 //	announced      how far events were announced
+//	joining        exists while the node joins a cluster
 type dataDir struct {
 	path string
 	lock *flock.Flock

@@ -24,6 +24,9 @@
 //
 // [Start] starts the node's goroutines; [Node.Close] ends them and waits. A
 // node has those of its parts (Raft, the broker, its two connections to it,
-// HTTP) and four of its own: the dispatcher, one that follows leadership, one
-// that runs while it leads, and one that records how far was announced.
+// HTTP) and seven of its own: the dispatcher, one that follows leadership, one
+// that runs while it leads, one that records how far was announced, one that
+// serves proofs of leadership to reads, and two that follow who belongs to the
+// cluster, and whether this node does. A node that joins has one more until it has
+// joined. A Raft port has two that accept connections.
 package node

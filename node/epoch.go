@@ -20,7 +20,8 @@ type epoch struct {
 	clock     clock
 	publisher *nats.Publisher
 	cancel    context.CancelFunc
-	done      chan struct{}
+	over      <-chan struct{} // closed when the term is over for this node
+	done      chan struct{}   // closed when all that belonged to it has ended
 }
 
 const (
@@ -57,7 +58,7 @@ func (n *Node) followLeadership(ctx context.Context) {
 
 func (n *Node) beginEpoch(ctx context.Context) *epoch {
 	ctx, cancel := context.WithCancel(ctx)
-	e := &epoch{node: n, cancel: cancel, done: make(chan struct{})}
+	e := &epoch{node: n, cancel: cancel, over: ctx.Done(), done: make(chan struct{})}
 	go func() {
 		defer close(e.done)
 		defer cancel()
@@ -203,22 +204,4 @@ func (n *Node) currentEpoch() (e *epoch, changed <-chan struct{}) {
 	n.epochMu.Lock()
 	defer n.epochMu.Unlock()
 	return n.epoch, n.epochChanged
-}
-
-// proveLeadership returns nil if this node led, with everything of earlier
-// terms applied, at some moment after the call.
-func (n *Node) proveLeadership() error {
-	e, _ := n.currentEpoch()
-	if e == nil {
-		return ErrNotLeader
-	}
-	if err := n.consensus.raft.VerifyLeader().Error(); err != nil {
-		return raftError(err)
-	}
-	// It may have been superseded and elected again meanwhile, and not have
-	// applied what came in between.
-	if n.consensus.raft.CurrentTerm() != e.term {
-		return ErrNotLeader
-	}
-	return nil
 }

@@ -68,7 +68,7 @@ func serviceError(err error) error {
 		code = nats.CodeTooLarge
 	case errors.Is(err, ErrBusy):
 		code = nats.CodeBusy
-	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrNoLeader), errors.Is(err, ErrBehind), errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrNoLeader), errors.Is(err, ErrBehind), errors.Is(err, ErrRemoved), errors.Is(err, ErrClosed):
 		code = nats.CodeUnavailable
 	case errors.Is(err, ErrUnknownOutcome):
 		code = nats.CodeUnknown

@@ -120,6 +120,9 @@ func (n *Node) lead(ctx context.Context) (*epoch, error) {
 		if n.closing() {
 			return nil, ErrClosed
 		}
+		if n.removed.Load() {
+			return nil, ErrRemoved
+		}
 		e, changed := n.currentEpoch()
 		if e != nil {
 			return e, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
@@ -38,6 +39,13 @@ type Node struct {
 	epoch        *epoch        // while this node leads
 	epochChanged chan struct{} // closed and replaced when it changes
 
+	peers      *peers
+	roster     *roster
+	configured chan struct{} // rung when a change of the members is committed
+	changes    chan struct{} // full while this node makes a change of the members
+	joining    atomic.Bool   // until a node that joins is the member that it wants to be
+	removed    atomic.Bool   // was a member, and is none any more
+
 	closeMu sync.RWMutex    // held for reading while a write is handed to Raft
 	leaving context.Context // ends when the node begins to close
 	leave   context.CancelFunc
@@ -54,17 +62,21 @@ type part struct {
 	end  func() error
 }
 
-const (
-	recordPeriod = time.Second     // how often the announced revision is recorded
-	transferTime = 2 * time.Second // to hand leadership over on Close
-)
+const recordPeriod = time.Second // how often the announced revision is recorded
 
 // Start starts a node and returns when all its parts run: its broker accepts
 // clients, and it votes. It does not wait for a leader; reads and writes do, or
-// see [Node.WaitReady]. ctx bounds the start, not the node's life; the node
+// see [Node.WaitReady].
+//
+// With [Config.Join] and an empty data directory it returns when the cluster has
+// taken the node in, which it tries for 30 s while nobody there answers or leads.
+// The node has no vote then; it becomes a voter by itself when it has caught up. With
+// data of that cluster Join does nothing.
+//
+// ctx bounds the start, not the node's life; the node
 // runs until [Node.Close].
 //
-// Errors wrap [ErrConfig], [ErrDataDir], [ErrCorrupt] or [ErrListen]; what had
+// Errors wrap [ErrConfig], [ErrDataDir], [ErrCorrupt], [ErrListen] or [ErrJoin]; what had
 // been started is ended again.
 func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err := c.check(); err != nil {
@@ -75,6 +87,10 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		log:          c.Logger.With("node", c.ID),
 		epochChanged: make(chan struct{}),
 		closed:       make(chan struct{}),
+		peers:        newPeers(),
+		roster:       newRoster(),
+		configured:   make(chan struct{}, 1),
+		changes:      make(chan struct{}, 1),
 	}
 	n.leaving, n.leave = context.WithCancel(context.Background())
 	defer func() {
@@ -83,7 +99,8 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 			err = errors.Join(err, n.end())
 		}
 	}()
-	for _, start := range []func() error{n.openData, n.openStores, n.startFanout, n.startBroker, n.startConsensus, n.startWeb} {
+	for _, start := range []func() error{n.openData, n.openStores, n.startFanout, n.startBroker, n.startConsensus, n.startWeb,
+		func() error { return n.join(ctx) }} {
 		if err := context.Cause(ctx); err != nil {
 			return nil, fmt.Errorf("node: start: %w", err)
 		}
@@ -233,10 +250,15 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 }
 
 func (n *Node) startConsensus() error {
-	if err := n.consensus.start(&n.config, n.dir, n.machine); err != nil {
+	if err := n.consensus.start(&n.config, n.dir, machine{n.machine, n.configured}); err != nil {
 		return err
 	}
 	n.onClose("raft", n.consensus.shutdown)
+	n.joining.Store(n.consensus.joining)
+	n.startPeers()
+	n.roster.set(n.membership())
+	n.spawn("removal", n.watchRemoval)
+	n.spawn("members", n.followMembers)
 	n.reads = newReadGate(n.proveLeadership)
 	n.spawn("reads", n.reads.run)
 	if err := n.startReplica(); err != nil {
@@ -245,26 +267,6 @@ func (n *Node) startConsensus() error {
 	n.onClose("transfer", n.transferLeadership)
 	n.spawn("leadership", n.followLeadership)
 	n.onClose("writes", func() error { n.waits.Wait(); return nil })
-	return nil
-}
-
-// transferLeadership hands over to another node, if there is one, so that the
-// cluster need not notice first that this one is gone.
-func (n *Node) transferLeadership() error {
-	servers := n.consensus.raft.GetConfiguration()
-	if n.Leader() != n.config.ID || servers.Error() != nil || len(servers.Configuration().Servers) < 2 {
-		return nil
-	}
-	done := make(chan error, 1)
-	go func() { done <- n.consensus.raft.LeadershipTransfer().Error() }()
-	select {
-	case err := <-done:
-		if err != nil {
-			n.log.Warn("leadership was not handed over", "error", err)
-		}
-	case <-time.After(transferTime):
-		n.log.Warn("leadership was not handed over in time", "timeout", transferTime)
-	}
 	return nil
 }
 
@@ -311,7 +313,7 @@ func (n *Node) end() error {
 }
 
 // WaitReady returns when the node can serve: it leads and answers, or it knows
-// the leader. The error is the cause of ctx, or [ErrClosed].
+// the leader. The error is the cause of ctx, [ErrClosed] or [ErrRemoved].
 func (n *Node) WaitReady(ctx context.Context) error {
 	_, err := n.lead(ctx)
 	if errors.Is(err, ErrNotLeader) {

@@ -34,14 +34,19 @@ type consensus struct {
 	last      uint64 // newest index in log and snapshots when they were opened
 	closers   []io.Closer
 
+	joining bool // started to join a cluster, and not known to be a member yet
+
 	raft    *raft.Raft
-	leaders chan bool // leadership gained and lost, in order; see raft.Config.NotifyCh
+	acks    *acks
+	port    *raftPort          // nil without a Raft address
+	address raft.ServerAddress // where the others reach this node
+	leaders chan bool          // leadership gained and lost, in order; see raft.Config.NotifyCh
 }
 
 // openStores opens log, vote and snapshots: on disk, or in memory if there is
 // no directory.
 func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
-	n := &consensus{leaders: make(chan bool, 64)}
+	n := &consensus{leaders: make(chan bool, 64), acks: newAcks()}
 	if dir == nil {
 		store := raft.NewInmemStore()
 		n.logs, n.stable, n.snapshots = store, store, raft.NewInmemSnapshotStore()
@@ -75,8 +80,8 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 	return n, nil
 }
 
-// start founds the cluster if there is nothing in the stores yet, and starts
-// Raft on machine.
+// start founds the cluster if there is nothing in the stores yet and the node is
+// not to join one, and starts Raft on machine.
 func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
 	logger := raftLogger(c.Logger)
 	transport, err := n.listen(c, logger)
@@ -94,18 +99,24 @@ func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
 	conf.MaxAppendEntries = maxAppendEntries
 	conf.BatchApplyCh = true
 	conf.NotifyCh = n.leaders
+	conf.ShutdownOnRemove = false // a node that is no member goes on with what it has
 	conf.Logger = logger
 
 	founded, err := raft.HasExistingState(n.logs, n.stable, n.snapshots)
 	if err != nil {
 		return corrupt("the Raft log", dir, err)
 	}
-	if !founded {
+	n.address = transport.LocalAddr()
+	n.joining = c.Join != "" && (!founded || dir.joining())
+	if !founded && c.Join == "" {
+		if dir.joining() {
+			return fmt.Errorf("%w %s: this node was about to join a cluster; give Join again, or delete %s to found one of its own", ErrDataDir, dir.path, dir.join())
+		}
 		if err := raft.BootstrapCluster(conf, n.logs, n.stable, n.snapshots, transport, founders(c, transport)); err != nil {
 			return fmt.Errorf("node: found the cluster: %w", err)
 		}
 	}
-	if founded && n.last == 0 {
+	if founded && n.last == 0 && !n.joining {
 		return corrupt("the Raft log", dir, errors.New("it is empty, and the node has voted"))
 	}
 	err = guard("log entry", func() (err error) { // Raft panics on one that it cannot read
@@ -136,21 +147,24 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 		return transport, nil
 	}
 	var advertise net.Addr
-	if own, ok := c.Peers[c.ID]; ok {
+	if own := c.raftAdvertise(); own != "" {
 		advertise = nodeAddr(own)
 	}
-	layer, err := newStreamLayer(c.Raft, advertise)
+	port, err := newRaftPort(c.Raft)
 	if err != nil {
 		return nil, listenError("Raft", c.Raft, err)
 	}
+	n.port = port
+	layer := newStreamLayer(port.raft, advertise)
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:  layer,
-		MaxPool: transportPool,
-		Timeout: transportTimeout,
-		Logger:  logger.Named("transport"),
+		Stream:          layer,
+		MaxPool:         transportPool,
+		MaxRPCsInFlight: pipelineRoom,
+		Timeout:         transportTimeout,
+		Logger:          logger.Named("transport"),
 	})
-	n.closers = append(n.closers, transport)
-	return transport, nil
+	n.closers = append(n.closers, transport, port)
+	return ackTransport{transport, n.acks}, nil
 }
 
 // founders is the first membership of a new cluster.

@@ -27,6 +27,10 @@ func (n *Node) unready() string {
 	switch {
 	case n.closing():
 		return "it is stopping"
+	case n.removed.Load():
+		return plain(ErrRemoved)
+	case n.joining.Load() && len(n.servers()) == 0:
+		return "joining a cluster, and nothing heard of it yet"
 	case leader == "":
 		return "no leader; are a majority of the nodes up and connected?"
 	case leader == n.config.ID && e == nil:

@@ -56,21 +56,6 @@ func TestRequestRepeatedAtTheNextLeader(t *testing.T) {
 	}
 }
 
-// leaderOf waits until one of the nodes leads.
-func leaderOf(t *testing.T, nodes []*Node) (leader *Node) {
-	t.Helper()
-	eventually(t, "one of the nodes leads", func() bool {
-		for _, n := range nodes {
-			if e, _ := n.currentEpoch(); e != nil {
-				leader = n
-				return true
-			}
-		}
-		return false
-	})
-	return leader
-}
-
 // TestBadRequestID is refused before it costs a log entry.
 func TestBadRequestID(t *testing.T) {
 	t.Parallel()

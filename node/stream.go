@@ -23,12 +23,8 @@ type streamLayer struct {
 	closed bool
 }
 
-func newStreamLayer(addr string, advertise net.Addr) (*streamLayer, error) {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	return &streamLayer{listener: l, advertise: advertise, open: make(map[*streamConn]struct{})}, nil
+func newStreamLayer(l net.Listener, advertise net.Addr) *streamLayer {
+	return &streamLayer{listener: l, advertise: advertise, open: make(map[*streamConn]struct{})}
 }
 
 // Accept waits for another node.

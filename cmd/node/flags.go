@@ -30,6 +30,9 @@ Without flags: a single node, data in ./watchcast-data, NATS on 127.0.0.1:4222, 
 
     node health                     ask the node that runs here whether it is ready
     node demo                       write a few changing keys to a running cluster
+    node members                    list the nodes of a cluster
+    node promote, demote, remove ID, node leave
+                                    change who belongs to it
 
 Every flag can also be given in the environment (--nats-url as WATCHCAST_NATS_URL) or, by its name, in the file of --config; a flag on the command line wins, then the environment.
 
@@ -51,6 +54,9 @@ type flags struct {
 
 	Peers           map[string]string `placeholder:"ID=HOST:PORT,..." mapsep:"," group:"Cluster" help:"The nodes that found the cluster and their Raft addresses, this one included."`
 	Raft            string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the Raft traffic of the other nodes here."`
+	RaftAdvertise   string            `placeholder:"HOST:PORT" group:"Cluster" help:"Where the other nodes reach this one's Raft, if that is not --raft."`
+	Join            string            `placeholder:"URL" group:"Cluster" help:"Join the running cluster that the node with this HTTP URL belongs to, if the data directory is empty; needs --raft."`
+	Nonvoter        bool              `group:"Cluster" help:"Join for good without a vote: with all data, and counting for no majority."`
 	Routes          string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the brokers of the other nodes here."`
 	JoinRoutes      []string          `placeholder:"HOST:PORT" group:"Cluster" help:"Where the brokers of the other nodes listen."`
 	ClusterSecret   string            `placeholder:"SECRET" group:"Cluster" help:"What the brokers of a cluster show each other, 8 bytes or more; better in the environment than on the command line."`
@@ -135,6 +141,9 @@ func (f *flags) config(log *slog.Logger) node.Config {
 		MaxPayload:      f.MaxPayload,
 		Raft:            f.Raft,
 		Peers:           f.Peers,
+		RaftAdvertise:   f.RaftAdvertise,
+		Join:            f.Join,
+		Nonvoter:        f.Nonvoter,
 		HTTP:            f.HTTP,
 		Insecure:        f.Insecure,
 		Ring:            fanout.RingOptions{Slots: f.RingEvents, MaxBytes: f.RingBytes},

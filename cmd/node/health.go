@@ -49,23 +49,8 @@ func health(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // askReady asks /readyz of the node whose --http is addr; nil means it is ready.
 func askReady(ctx context.Context, addr string) error {
-	if addr == node.Off {
-		return errors.New("--http is off, so nobody can ask this node; let it serve HTTP, on a loopback address if nobody else should reach it")
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil || port == "" || port == "0" {
-		return fmt.Errorf("--http is %q; give the host:port where the node serves HTTP", addr)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(nearby(host), port)+"/readyz", nil)
+	resp, err := request(ctx, http.MethodGet, addr, "/readyz")
 	if err != nil {
-		return fmt.Errorf("--http is %q; give the host:port where the node serves HTTP", addr)
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy from the environment
-	resp, err := client.Do(req)
-	if err != nil {
-		if op := (*net.OpError)(nil); errors.As(err, &op) && !op.Timeout() {
-			return fmt.Errorf("no node answers at %s: %w; is it running, and is this its --http?", addr, op.Err)
-		}
 		return err
 	}
 	defer resp.Body.Close()
@@ -81,6 +66,27 @@ func askReady(ctx context.Context, addr string) error {
 	default:
 		return fmt.Errorf("%s answers /readyz with %s; is this a Watchcast node's --http?", addr, resp.Status)
 	}
+}
+
+// request asks the node whose --http is addr.
+func request(ctx context.Context, method, addr, path string) (*http.Response, error) {
+	if addr == node.Off {
+		return nil, errors.New("--http is off, so nobody can ask this node; let it serve HTTP, on a loopback address if nobody else should reach it")
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || port == "" || port == "0" {
+		return nil, fmt.Errorf("--http is %q; give the host:port where the node serves HTTP", addr)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+net.JoinHostPort(nearby(host), port)+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("--http is %q; give the host:port where the node serves HTTP", addr)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy from the environment
+	resp, err := client.Do(req)
+	if op := (*net.OpError)(nil); errors.As(err, &op) && !op.Timeout() {
+		return nil, fmt.Errorf("no node answers at %s: %w; is it running, and is this its --http?", addr, op.Err)
+	}
+	return resp, err
 }
 
 // nearby returns the host to connect to from the same machine, for one to

@@ -44,6 +44,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return health(ctx, args[1:], stdout, stderr)
 		case "demo":
 			return demoCommand(ctx, args[1:], stdout, stderr)
+		case "members", "promote", "demote", "remove", "leave":
+			return membersCommand(ctx, args[0], args[1:], stdout, stderr)
 		}
 	}
 	flags, code, done := parseNode(args, stdout, stderr)
@@ -94,6 +96,9 @@ func ready(ctx context.Context, n *node.Node, log *slog.Logger) bool {
 		case err == nil:
 			return true
 		case ctx.Err() != nil:
+			return false
+		case errors.Is(err, node.ErrRemoved): // the node has said so; it serves stale reads, and its data
+			<-ctx.Done()
 			return false
 		}
 		log.Warn("waiting for a leader; are a majority of the nodes up and connected?", "node", n.ID())

@@ -1,0 +1,175 @@
+package node
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// raftPort is a node's Raft address, shared by Raft and by what the nodes ask each
+// other over HTTP about membership. Whoever may connect there may do everything in
+// the cluster already, so it is the one place where nodes know each other without
+// another address, and another secret.
+//
+// The first byte of a connection tells which it is: a call of Raft's is numbered
+// from 0, and a request of HTTP begins with a letter.
+type raftPort struct {
+	listener net.Listener
+	raft     *half
+	http     *half
+	done     chan struct{} // closed by Close
+	wg       sync.WaitGroup
+
+	mu     sync.Mutex
+	fresh  map[net.Conn]struct{} // connections of which nothing is known yet
+	closed bool
+}
+
+const (
+	firstByteTimeout = 10 * time.Second // to tell what a connection is for, and to be taken
+	maxFreshConns    = 256
+	lastControl      = ' ' // no request of HTTP begins with this or less
+)
+
+func newRaftPort(addr string) (*raftPort, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	p := &raftPort{listener: l, done: make(chan struct{}), fresh: make(map[net.Conn]struct{})}
+	p.raft, p.http = newHalf(l.Addr()), newHalf(l.Addr())
+	p.wg.Go(p.accept)
+	return p, nil
+}
+
+// Close ends both halves, stops listening, and closes what was accepted and not
+// handed out.
+func (p *raftPort) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	close(p.done)
+	fresh := p.fresh
+	p.fresh = nil
+	p.mu.Unlock()
+	errs := []error{p.raft.Close(), p.http.Close(), p.listener.Close()}
+	for c := range fresh {
+		c.Close() // whoever was about to read from it learns of it
+	}
+	p.wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (p *raftPort) accept() {
+	for {
+		conn, err := p.listener.Accept()
+		select {
+		case <-p.done:
+			if err == nil {
+				conn.Close()
+			}
+			return
+		default:
+		}
+		if err != nil { // out of file descriptors, say
+			select {
+			case <-time.After(acceptPause):
+			case <-p.done:
+				return
+			}
+			continue
+		}
+		if !p.admit(conn) {
+			conn.Close()
+			continue
+		}
+		p.wg.Go(func() { p.sort(conn) })
+	}
+}
+
+const acceptPause = 100 * time.Millisecond
+
+func (p *raftPort) admit(conn net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.fresh) >= maxFreshConns {
+		return false
+	}
+	p.fresh[conn] = struct{}{}
+	return true
+}
+
+// sort hands conn to whom it is for.
+func (p *raftPort) sort(conn net.Conn) {
+	deadline := time.Now().Add(firstByteTimeout)
+	conn.SetReadDeadline(deadline)
+	r := bufio.NewReaderSize(conn, 16) // as small as it goes; the readers bring their own
+	first, err := r.Peek(1)
+	p.mu.Lock()
+	delete(p.fresh, conn)
+	p.mu.Unlock()
+	if err == nil {
+		err = conn.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		conn.Close()
+		return
+	}
+	to := p.raft
+	if first[0] > lastControl {
+		to = p.http
+	}
+	timeout := time.NewTimer(time.Until(deadline))
+	defer timeout.Stop()
+	select {
+	case to.conns <- &peekedConn{Conn: conn, r: r}:
+	case <-timeout.C: // nobody serves it: the node starts
+		conn.Close()
+	case <-to.done:
+		conn.Close()
+	case <-p.done:
+		conn.Close()
+	}
+}
+
+// half is the port as one of its two users has it: a listener.
+type half struct {
+	addr  net.Addr
+	conns chan net.Conn
+	done  chan struct{} // closed by Close
+	once  sync.Once
+}
+
+func newHalf(addr net.Addr) *half {
+	return &half{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+func (h *half) Accept() (net.Conn, error) {
+	select {
+	case conn := <-h.conns:
+		return conn, nil
+	case <-h.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (h *half) Addr() net.Addr { return h.addr }
+
+// Close ends this half. The other one goes on.
+func (h *half) Close() error {
+	h.once.Do(func() { close(h.done) })
+	return nil
+}
+
+// peekedConn is a connection of which something was read already.
+type peekedConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (c *peekedConn) Read(b []byte) (int, error) { return c.r.Read(b) }

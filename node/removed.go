@@ -1,0 +1,87 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// noteRemoval looks whether this node is still a member by what is in its own log.
+// Raft does not let one that is not stand for election.
+func (n *Node) noteRemoval() {
+	servers := n.servers()
+	if n.joining.Load() || n.consensus.raft.State() == raft.Shutdown || len(servers) == 0 {
+		return
+	}
+	_, ok := n.member(n.config.ID)
+	n.setRemoved(!ok)
+}
+
+func (n *Node) setRemoved(removed bool) {
+	if n.removed.Swap(removed) != removed && removed {
+		n.log.Error(plain(ErrRemoved), "members", names(n.servers()))
+	}
+}
+
+// orphanTime is how long a node goes without a leader before it asks the others
+// whether it is still a member.
+func (n *Node) orphanTime() time.Duration { return max(4*n.config.ElectionTimeout, 2*time.Second) }
+
+// watchRemoval finds out about a removal that happened while this node was away:
+// nobody sends it the log any more. Until then it asks for votes now and then, which
+// nobody grants to one that is no member, and which disturb nobody: Raft asks
+// whether it would be elected before it counts a term. Once it knows, it ends Raft.
+func (n *Node) watchRemoval(ctx context.Context) {
+	tick := time.NewTicker(n.orphanTime() / 4)
+	defer tick.Stop()
+	var since time.Time // without a leader
+	told := false       // once; a change that is not committed could be undone
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		switch {
+		case n.Leader() != "" || n.joining.Load() || n.removed.Load():
+			since, told = time.Time{}, false
+			continue
+		case since.IsZero():
+			since = time.Now()
+			continue
+		case time.Since(since) < n.orphanTime():
+			continue
+		}
+		since = time.Now()
+		was := told
+		if told = n.leaderDisowns(ctx); !told || !was {
+			continue
+		}
+		n.setRemoved(true)
+		if err := n.consensus.shutdown(); err != nil {
+			n.log.Warn("Raft was not ended", "error", err)
+		}
+		return
+	}
+}
+
+// leaderDisowns asks the other members, as far as this node knows them. One that
+// leads and does not have this node among its members has removed it.
+func (n *Node) leaderDisowns(ctx context.Context) bool {
+	for _, s := range n.servers() {
+		if s.ID == n.self() {
+			continue
+		}
+		asking, cancel := context.WithTimeout(ctx, probeTimeout)
+		var m Membership
+		err := n.peers.get(asking, string(s.Address), membersPath, &m)
+		cancel()
+		if err != nil || m.Leader != string(s.ID) || len(m.Members) == 0 {
+			continue
+		}
+		return !slices.ContainsFunc(m.Members, func(m Member) bool { return m.ID == n.config.ID })
+	}
+	return false
+}
