@@ -104,6 +104,10 @@ type Config struct {
 	// hundred nanoseconds for each read of the ring. Default: off.
 	DetailedMetrics bool
 
+	// MaxRestoreBytes is the longest backup that [Node.Restore] takes, in bytes; it
+	// needs so much room in DataDir, or in memory. Default 8 GiB.
+	MaxRestoreBytes int64
+
 	// Logger gets what an operator should know. Default: nothing.
 	Logger *slog.Logger
 	// Version is shown by the service and by HTTP. Default "0.0.0".
@@ -157,6 +161,9 @@ func (c *Config) defaults() {
 	if c.ElectionTimeout == 0 {
 		c.ElectionTimeout = DefaultElectionTimeout
 	}
+	if c.MaxRestoreBytes == 0 {
+		c.MaxRestoreBytes = 8 << 30
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -173,6 +180,9 @@ func (c *Config) checkIdentity() error {
 	}
 	if c.ElectionTimeout < 50*time.Millisecond || c.ElectionTimeout > time.Minute {
 		return badConfig("ElectionTimeout is %v; give 50ms to 1m", c.ElectionTimeout)
+	}
+	if c.MaxRestoreBytes < 1 {
+		return badConfig("MaxRestoreBytes is %d; give 1 or more", c.MaxRestoreBytes)
 	}
 	if len(c.Peers) > 0 {
 		if _, ok := c.Peers[c.ID]; !ok {

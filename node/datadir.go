@@ -19,6 +19,7 @@ var ErrDataDir = errors.New("node: data directory")
 //	raft/          log segments and Raft's vote
 //	snapshots/     of the state machine
 //	announced      how far events were announced
+//	restore-*      a backup that is being received
 type dataDir struct {
 	path string
 	lock *flock.Flock
@@ -39,7 +40,7 @@ func openDataDir(path string) (*dataDir, error) {
 	case !locked:
 		return nil, fmt.Errorf("%w %s: another process is using it; stop that one, or give this node a directory of its own", ErrDataDir, path)
 	}
-	if err := os.MkdirAll(d.raft(), 0o750); err != nil {
+	if err := errors.Join(os.MkdirAll(d.raft(), 0o750), d.dropSpools()); err != nil {
 		d.close()
 		return fail("cannot be written to; check its owner and permissions", err)
 	}

@@ -30,7 +30,8 @@ func IfRevision(revision uint64) WriteOption {
 // the change is on a majority's disks and applied, and while there is no
 // leader. On a node that does not lead it fails with [ErrNotLeader]. After
 // [ErrUnknownOutcome] the change may have been made; after any other error it
-// was not. The node keeps value; do not change it.
+// was not; one may be [ErrRestoring], which passes. The node keeps value; do not
+// change it.
 func (n *Node) Put(ctx context.Context, key string, value []byte, opts ...WriteOption) (revision uint64, err error) {
 	return n.write(ctx, OpPut(key, value, opts...).command)
 }
@@ -157,6 +158,10 @@ func (n *Node) checkCommand(c fsm.Command) error {
 // apply hands a command to Raft. The order of the calls is the order in the
 // log.
 func (n *Node) apply(c fsm.Command) pending {
+	if !n.gate.enter() {
+		return pending{err: ErrRestoring}
+	}
+	defer n.gate.leave()
 	return pending{future: n.consensus.raft.Apply(c.Append(nil), enqueueTimeout)}
 }
 

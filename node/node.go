@@ -30,6 +30,8 @@ type Node struct {
 	consensus *consensus
 	web       *web
 	reads     *readGate
+	gate      writeGate
+	restoring sync.Mutex // held by Restore; never waited for
 
 	publisherConn *natsgo.Conn
 	serviceConn   *natsgo.Conn
