@@ -69,6 +69,11 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 	if err != nil {
 		return nil, corrupt("the snapshots", dir, err)
 	}
+	if len(list) > 0 { // the newest one first
+		if err := dropOldLog(log, n.snapshots, list[0]); err != nil {
+			return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
+		}
+	}
 	for _, s := range list {
 		n.last = max(n.last, s.Index)
 	}
