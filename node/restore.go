@@ -109,14 +109,21 @@ func (n *Node) replace(ctx context.Context, b *fsm.Backup) (Restored, error) {
 	if err := b.MoveTo(into, r.Revision); err != nil {
 		return Restored{}, err
 	}
-	if err := n.consensus.restore(b, r.Revision); err != nil {
-		if n.machine.Revision() >= r.Revision {
-			return Restored{}, fmt.Errorf("%w: the backup is restored on this node, but maybe not on the others; restore it again: %w", ErrUnknownOutcome, err)
-		}
-		return Restored{}, raftError(err)
+	if err := n.install(b, r.Revision); err != nil {
+		return Restored{}, err
 	}
 	// after the restore
 	return r, nil
+}
+
+// install makes the state of a backup, which stands at revision, that of this node
+// and then of the others.
+func (n *Node) install(b *fsm.Backup, revision uint64) error {
+	err := n.consensus.restore(b, revision)
+	if err != nil && n.machine.Revision() >= revision {
+		return fmt.Errorf("%w: the backup is restored on this node, but maybe not on the others; restore it again: %w", ErrUnknownOutcome, err)
+	}
+	return raftError(err)
 }
 
 // stayOpen keeps Close from ending Raft until n.waits.Done.

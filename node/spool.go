@@ -73,7 +73,7 @@ type boundedReader struct {
 
 func (r *boundedReader) Read(b []byte) (int, error) {
 	if r.left < 0 {
-		return 0, fmt.Errorf("%w: it has more than %d bytes; raise the limit (MaxRestoreBytes, --max-restore-bytes)", ErrBackupTooLarge, r.limit)
+		return 0, tooLarge(r.limit)
 	}
 	n, err := r.in.Read(b[:min(int64(len(b)), r.left+1)])
 	r.left -= int64(n)
@@ -81,4 +81,8 @@ func (r *boundedReader) Read(b []byte) (int, error) {
 		err = nil // the next call says what is wrong
 	}
 	return n, err
+}
+
+func tooLarge(limit int64) error {
+	return fmt.Errorf("%w: it has more than %d bytes; raise the limit (MaxRestoreBytes, --max-restore-bytes)", ErrBackupTooLarge, limit)
 }
