@@ -30,6 +30,8 @@ Without flags: a single node, data in ./watchcast-data, NATS on 127.0.0.1:4222, 
 
     node health                     ask the node that runs here whether it is ready
     node demo                       write a few changing keys to a running cluster
+    node backup FILE                write the state of a running cluster to a file
+    node restore FILE               replace the state of a running cluster by such a file
 
 Every flag can also be given in the environment (--nats-url as WATCHCAST_NATS_URL) or, by its name, in the file of --config; a flag on the command line wins, then the environment.
 
@@ -56,6 +58,8 @@ type flags struct {
 	ClusterSecret   string            `placeholder:"SECRET" group:"Cluster" help:"What the brokers of a cluster show each other, 8 bytes or more; better in the environment than on the command line."`
 	ElectionTimeout time.Duration     `placeholder:"TIME" default:"250ms" group:"Cluster" help:"How long without a leader before an election (${default}); longer where the network or the machines pause."`
 	Insecure        bool              `group:"Cluster" help:"Allow addresses that others can reach, though clients need no credentials and Raft is not encrypted."`
+
+	MaxRestoreBytes int64 `placeholder:"BYTES" default:"8589934592" group:"Cluster" help:"Longest backup that node restore may bring (${default})."`
 
 	RingEvents       int           `placeholder:"N" default:"65536" group:"Watch" help:"Changes kept between writes and their readers, and as history (${default})."`
 	RingBytes        int64         `placeholder:"BYTES" default:"67108864" group:"Watch" help:"The same in bytes of keys and values (${default})."`
@@ -141,6 +145,7 @@ func (f *flags) config(log *slog.Logger) node.Config {
 		Watchers:        fanout.RegistryOptions{MaxWatchers: f.MaxWatchers, Buffer: f.WatchBuffer},
 
 		ProgressInterval: f.ProgressInterval,
+		MaxRestoreBytes:  f.MaxRestoreBytes,
 		DetailedMetrics:  f.DetailedMetrics,
 
 		Logger:  log,

@@ -44,6 +44,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return health(ctx, args[1:], stdout, stderr)
 		case "demo":
 			return demoCommand(ctx, args[1:], stdout, stderr)
+		case "backup":
+			return backup(ctx, args[1:], stdout, stderr)
+		case "restore":
+			return restore(ctx, args[1:], stdout, stderr)
 		}
 	}
 	flags, code, done := parseNode(args, stdout, stderr)

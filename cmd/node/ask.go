@@ -1,0 +1,56 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/watchcast/watchcast/node"
+)
+
+const shownReason = 1 << 10 // of an answer, in bytes
+
+// webURL is where the node whose --http is addr serves path to this machine.
+func webURL(addr, path string) (string, error) {
+	if addr == node.Off {
+		return "", errors.New("--http is off, so nobody can ask this node; let it serve HTTP, on a loopback address if nobody else should reach it")
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || port == "" || port == "0" {
+		return "", fmt.Errorf("--http is %q; give the host:port where the node serves HTTP", addr)
+	}
+	return "http://" + net.JoinHostPort(nearby(host), port) + path, nil
+}
+
+// unanswered says what to do about an error of an HTTP client.
+func unanswered(addr string, err error) error {
+	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "dial" && !op.Timeout() {
+		return fmt.Errorf("no node answers at %s: %w; is it running, and is this its --http?", addr, op.Err)
+	}
+	return err
+}
+
+// refusal is the reason that an answer gives.
+func refusal(addr string, resp *http.Response) error {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, shownReason))
+	switch reason := strings.TrimSpace(string(body)); {
+	case err != nil:
+		return fmt.Errorf("the answer of %s broke off: %w", addr, err)
+	case resp.StatusCode == http.StatusNotFound || reason == "":
+		return fmt.Errorf("%s answers with %s; is this a Watchcast node's --http?", addr, resp.Status)
+	default:
+		return fmt.Errorf("the node at %s refuses: %s", addr, reason)
+	}
+}
+
+// nearby returns the host to connect to from the same machine, for one to
+// listen on: who listens on every address is reached by the loopback one.
+func nearby(host string) string {
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return "127.0.0.1" // also for [::], where IPv6 may be off
+	}
+	return host
+}
