@@ -34,7 +34,7 @@ const (
 //
 // Addresses are host:port; port 0 takes a free one, which [Node.NATSURL] and
 // [Node.HTTPURL] then tell. An address that is not on the loopback interface
-// is refused unless Insecure is set.
+// is refused unless Insecure is set; Raft may be on one with RaftTLS.
 type Config struct {
 	// ID names the node within its cluster, the same at every start: letters,
 	// digits, dash, underscore. Default "node-1".
@@ -68,6 +68,9 @@ type Config struct {
 	// Raft is where the node listens for the other nodes. Default: nowhere; a
 	// node on its own needs none.
 	Raft string
+	// RaftTLS encrypts what the nodes send each other for Raft. The same on every
+	// node. Default: not encrypted.
+	RaftTLS RaftTLS
 	// Peers are the nodes that found the cluster, this one included: id to
 	// Raft address, the same on every node. They count only when a node starts
 	// with an empty data directory. Default: this node alone.
@@ -84,7 +87,7 @@ type Config struct {
 	HTTP string
 
 	// Insecure allows to listen beyond the loopback interface although clients
-	// need no credentials and Raft traffic is not encrypted.
+	// need no credentials, and Raft traffic is not encrypted without RaftTLS.
 	Insecure bool
 
 	// Subjects are the roots of the subjects. Default "watch" and "kv".
@@ -132,6 +135,9 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.checkAddresses(); err != nil {
+		return err
+	}
+	if err := c.checkRaftTLS(); err != nil {
 		return err
 	}
 	if err := c.Subjects.Check(); err != nil {
@@ -227,7 +233,8 @@ func (c *Config) checkAddresses() error {
 		if err != nil {
 			return badConfig("%s is %q; give host:port", a.field, a.value)
 		}
-		if !c.Insecure && !loopback(host) {
+		secured := a.field == "Raft" && c.RaftTLS.on()
+		if !c.Insecure && !secured && !loopback(host) {
 			return badConfig("%s is %q, which others can reach, and clients need no credentials; give a loopback address, or set Insecure", a.field, a.value)
 		}
 	}

@@ -144,7 +144,14 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 	if own, ok := c.Peers[c.ID]; ok {
 		advertise = nodeAddr(own)
 	}
-	layer, err := newStreamLayer(c.Raft, advertise)
+	var secure *raftTLS
+	if c.RaftTLS.on() {
+		var err error
+		if secure, err = newRaftTLS(c.RaftTLS, c.Peers[c.ID], c.Logger.With("node", c.ID)); err != nil {
+			return nil, err
+		}
+	}
+	layer, err := newStreamLayer(c.Raft, advertise, secure)
 	if err != nil {
 		return nil, listenError("Raft", c.Raft, err)
 	}

@@ -17,26 +17,42 @@ import (
 type streamLayer struct {
 	listener  net.Listener
 	advertise net.Addr
+	secure    *raftTLS // nil: not encrypted
 
 	mu     sync.Mutex
 	open   map[*streamConn]struct{}
 	closed bool
 }
 
-func newStreamLayer(addr string, advertise net.Addr) (*streamLayer, error) {
+func newStreamLayer(addr string, advertise net.Addr, secure *raftTLS) (*streamLayer, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	return &streamLayer{listener: l, advertise: advertise, open: make(map[*streamConn]struct{})}, nil
+	return &streamLayer{listener: l, advertise: advertise, secure: secure, open: make(map[*streamConn]struct{})}, nil
 }
 
 // Accept waits for another node.
-func (s *streamLayer) Accept() (net.Conn, error) { return s.track(s.listener.Accept()) }
+func (s *streamLayer) Accept() (net.Conn, error) {
+	conn, err := s.track(s.listener.Accept())
+	if err != nil || s.secure == nil {
+		return conn, err
+	}
+	return s.secure.server(conn), nil
+}
 
 // Dial connects to another node.
 func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return s.track(net.DialTimeout("tcp", string(addr), timeout))
+	end := time.Now().Add(timeout)
+	conn, err := s.track(net.DialTimeout("tcp", string(addr), timeout))
+	if err != nil || s.secure == nil {
+		return conn, err
+	}
+	secured, err := s.secure.client(conn, string(addr), time.Until(end))
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return secured, nil
 }
 
 // Addr returns the address under which others know this node.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,22 @@ type valve struct {
 	mu    sync.Mutex
 	shut  bool
 	conns map[net.Conn]bool
+	bytes bytes.Buffer // that went to the node
 	wg    sync.WaitGroup
+}
+
+// Write records what goes to the node.
+func (v *valve) Write(b []byte) (int, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.bytes.Write(b)
+}
+
+// saw reports whether text went to the node.
+func (v *valve) saw(text string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return bytes.Contains(v.bytes.Bytes(), []byte(text))
 }
 
 func newValve(t *testing.T, to string) *valve {
@@ -54,11 +70,11 @@ func (v *valve) run() {
 			}
 			continue
 		}
-		for _, pair := range [][2]net.Conn{{in, out}, {out, in}} {
+		for to, from := range map[io.Writer]io.Reader{io.MultiWriter(out, v): in, in: out} {
 			v.wg.Go(func() {
-				io.Copy(pair[0], pair[1])
-				pair[0].Close()
-				pair[1].Close()
+				io.Copy(to, from)
+				in.Close()
+				out.Close()
 			})
 		}
 	}
@@ -88,10 +104,10 @@ func (v *valve) set(shut bool) {
 }
 
 // valvedCluster is three nodes whose Raft addresses have valves, by the nodes' ids.
-func valvedCluster(t *testing.T) (nodes []*Node, valves map[string]*valve) {
+func valvedCluster(t *testing.T, change ...func(*Config)) (nodes []*Node, valves map[string]*valve) {
 	t.Helper()
 	eventually(t, "the cluster's ports are free", func() bool {
-		nodes, valves = startValvedCluster(t)
+		nodes, valves = startValvedCluster(t, change)
 		return nodes != nil
 	})
 	for _, n := range nodes {
@@ -103,7 +119,7 @@ func valvedCluster(t *testing.T) (nodes []*Node, valves map[string]*valve) {
 	return nodes, valves
 }
 
-func startValvedCluster(t *testing.T) (nodes []*Node, valves map[string]*valve) {
+func startValvedCluster(t *testing.T, change []func(*Config)) (nodes []*Node, valves map[string]*valve) {
 	t.Helper()
 	peers, listen := make(map[string]string), make(map[string]string)
 	valves = make(map[string]*valve)
@@ -117,6 +133,9 @@ func startValvedCluster(t *testing.T) (nodes []*Node, valves map[string]*valve) 
 		c := single(t)
 		c.ID, c.Peers, c.Raft = id, peers, listen[id]
 		c.ElectionTimeout = 2 * time.Second
+		for _, f := range change {
+			f(&c)
+		}
 		n, err := Start(bounded(t), c)
 		if errors.Is(err, ErrListen) {
 			for _, n := range nodes {

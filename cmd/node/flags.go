@@ -53,11 +53,14 @@ type flags struct {
 
 	Peers           map[string]string `placeholder:"ID=HOST:PORT,..." mapsep:"," group:"Cluster" help:"The nodes that found the cluster and their Raft addresses, this one included."`
 	Raft            string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the Raft traffic of the other nodes here."`
+	RaftCert        string            `placeholder:"FILE" group:"Cluster" help:"Certificate (PEM) of this node for the Raft traffic, which is encrypted then; with --raft-key and --raft-ca, on every node."`
+	RaftKey         string            `placeholder:"FILE" group:"Cluster" help:"Its key."`
+	RaftCA          string            `name:"raft-ca" placeholder:"FILE" group:"Cluster" help:"The CA of every node's certificate; of this cluster alone."`
 	Routes          string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the brokers of the other nodes here."`
 	JoinRoutes      []string          `placeholder:"HOST:PORT" group:"Cluster" help:"Where the brokers of the other nodes listen."`
 	ClusterSecret   string            `placeholder:"SECRET" group:"Cluster" help:"What the brokers of a cluster show each other, 8 bytes or more; better in the environment than on the command line."`
 	ElectionTimeout time.Duration     `placeholder:"TIME" default:"250ms" group:"Cluster" help:"How long without a leader before an election (${default}); longer where the network or the machines pause."`
-	Insecure        bool              `group:"Cluster" help:"Allow addresses that others can reach, though clients need no credentials and Raft is not encrypted."`
+	Insecure        bool              `group:"Cluster" help:"Allow addresses that others can reach, though clients need no credentials, and Raft is encrypted only with --raft-cert."`
 
 	MaxRestoreBytes int64 `placeholder:"BYTES" default:"8589934592" group:"Cluster" help:"Longest backup that node restore may bring (${default})."`
 
@@ -138,6 +141,7 @@ func (f *flags) config(log *slog.Logger) node.Config {
 		ElectionTimeout: f.ElectionTimeout,
 		MaxPayload:      f.MaxPayload,
 		Raft:            f.Raft,
+		RaftTLS:         node.RaftTLS{Cert: f.RaftCert, Key: f.RaftKey, CA: f.RaftCA},
 		Peers:           f.Peers,
 		HTTP:            f.HTTP,
 		Insecure:        f.Insecure,
