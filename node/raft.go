@@ -162,7 +162,7 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 		Logger:  logger.Named("transport"),
 	})
 	n.closers = append(n.closers, transport)
-	return transport, nil
+	return &raftTransport{transport, pipelinePatience}, nil
 }
 
 // founders is the first membership of a new cluster.
