@@ -21,6 +21,9 @@ var measures = []*measure{
 	watcherChurn,
 	putsEmbedded,
 	putOverhead,
+	startSnapshot,
+	keyMemory,
+	followerLag,
 }
 
 // measure takes one or several figures.
@@ -46,6 +49,7 @@ type figure struct {
 
 // goal is what a figure must reach.
 type goal struct {
+	none  bool // it is only stated
 	most  bool // the limit is the most it may be, else the least
 	limit float64
 	also  string // what else the finding has to meet, in words
@@ -54,12 +58,17 @@ type goal struct {
 func atMost(limit float64) goal  { return goal{most: true, limit: limit} }
 func atLeast(limit float64) goal { return goal{limit: limit} }
 
+var noGoal = goal{none: true}
+
 func (g goal) and(also string) goal {
 	g.also = also
 	return g
 }
 
 func (g goal) met(v float64) bool {
+	if g.none {
+		return true
+	}
 	if g.most {
 		return v <= g.limit
 	}
@@ -67,6 +76,9 @@ func (g goal) met(v float64) bool {
 }
 
 func (g goal) String() string {
+	if g.none {
+		return "none"
+	}
 	s := ">= " + short(g.limit)
 	if g.most {
 		s = "<= " + short(g.limit)
