@@ -25,8 +25,9 @@
 // Revision is the index of the last command, failed ones included. The entries
 // Raft makes for itself (no-ops, barriers, configurations) do not count: most
 // of them never reach a state machine, and who waited for them would hang.
-// Revision goes back in one case only: an operator hands Raft an older
-// snapshot to restore.
+// Revision goes back in one case only: somebody hands Raft an older snapshot to
+// restore. A [Backup] that was moved to a later revision ([Backup.MoveTo]) spares
+// readers that.
 //
 // # Determinism
 //

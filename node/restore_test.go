@@ -199,7 +199,7 @@ func TestRestoreRefused(t *testing.T) {
 		{"a later version", with(func(b []byte) []byte { b[8] = 99; return b }), fsm.ErrCorruptSnapshot, []string{"version 99"}},
 		{"something behind it", with(func(b []byte) []byte { return append(b, 0) }), fsm.ErrCorruptSnapshot, []string{"follows"}},
 		{"a value too long for this cluster", bytes.NewReader(tooLarge), fsm.ErrValueTooLarge, []string{`"large"`, "102400 bytes", "61440"}},
-		{"too long", io.LimitReader(zeros{}, 1<<40), ErrBackupTooLarge, []string{"204800 bytes", "--max-restore-bytes"}},
+		{"too long", io.LimitReader(zeros{}, 1<<20), ErrBackupTooLarge, []string{"204800 bytes", "--max-restore-bytes"}},
 		{"a connection that breaks", io.MultiReader(bytes.NewReader(good[:20]), broken{}), errBroken, []string{"receive the backup"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -162,6 +164,8 @@ func TestBackupBadInput(t *testing.T) {
 	later[8] = 99
 	flipped[len(flipped)/2] ^= 1
 	out := filepath.Join(dir, "out")
+	liar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(flipped) }))
+	t.Cleanup(liar.Close)
 	for _, c := range []struct {
 		name string
 		args []string
@@ -174,6 +178,8 @@ func TestBackupBadInput(t *testing.T) {
 		{"off", []string{"backup", out, "--http", "off"}, exitFailed, `--http is off`},
 		{"no directory", []string{"backup", filepath.Join(dir, "nowhere", "out"), "--http", addr}, exitFailed, `cannot write there: .*nowhere`},
 		{"another server", []string{"backup", out, "--http", strings.TrimPrefix(n.url(), "nats://")}, exitFailed, `malformed HTTP`},
+
+		{"bytes that changed on the way", []string{"backup", out, "--http", liar.Listener.Addr().String()}, exitFailed, `what came is no backup: fsm: corrupt snapshot`},
 
 		{"restore: no file", []string{"restore"}, exitUsage, `expected "<file>"`},
 		{"restore: file that is not there", []string{"restore", out, "--http", addr}, exitFailed, `cannot read the backup: .*no such file`},
