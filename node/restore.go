@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -41,9 +43,11 @@ const lastRestorable = 1 << 62
 // until the end, writes and linearizable reads are refused with [ErrRestoring], and
 // the end of ctx does not end it.
 //
-// If leadership is lost after that, the error is [ErrUnknownOutcome], and a node may
-// have a state that the others do not have. Restore again on the leader; that makes
-// all nodes the same. After any other error nothing was changed.
+// If leadership is lost after that, it waits until a majority has the backup all the
+// same: for half a minute, and longer if it is large. Then, or if the node closes, the
+// error is [ErrUnknownOutcome], and a node may have a state that the others do not have.
+// Restore again on the leader; that makes all nodes the same. After any other error
+// nothing was changed.
 func (n *Node) Restore(ctx context.Context, in io.Reader) (Restored, error) {
 	if _, err := n.lead(ctx); err != nil {
 		return Restored{}, err
@@ -109,21 +113,40 @@ func (n *Node) replace(ctx context.Context, b *fsm.Backup) (Restored, error) {
 	if err := b.MoveTo(into, r.Revision); err != nil {
 		return Restored{}, err
 	}
-	if err := n.install(b, r.Revision); err != nil {
+	if err := n.install(b, r.Revision, settleTime); err != nil {
 		return Restored{}, err
 	}
 	// after the restore
 	return r, nil
 }
 
+// How long a restore waits for a majority after leadership was lost in it.
+const (
+	settleTime  = 30 * time.Second
+	settleForMB = 250 * time.Millisecond // and so much longer, for each MB of the backup
+)
+
 // install makes the state of a backup, which stands at revision, that of this node
-// and then of the others.
-func (n *Node) install(b *fsm.Backup, revision uint64) error {
-	err := n.consensus.restore(b, revision)
-	if err != nil && n.machine.Revision() >= revision {
-		return fmt.Errorf("%w: the backup is restored on this node, but maybe not on the others; restore it again: %w", ErrUnknownOutcome, err)
+// and then of the others. While these read it in, leadership may be lost for a moment:
+// it has just asked much of everybody.
+func (n *Node) install(b *fsm.Backup, revision uint64, settle time.Duration) error {
+	size, err := b.WriteTo(io.Discard)
+	if err != nil {
+		return err
 	}
-	return raftError(err)
+	err = n.consensus.restore(b, revision, size)
+	if err == nil || n.machine.Revision() < revision {
+		return raftError(err)
+	}
+	ctx, cancel := context.WithTimeout(n.leaving, settle+time.Duration(size>>20)*settleForMB)
+	defer cancel()
+	for !n.consensus.holds(revision + 1) {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: the backup is restored on this node, but maybe not on the others; restore it again: %w", ErrUnknownOutcome, err)
+		}
+		pause(ctx, leaderPoll)
+	}
+	return nil
 }
 
 // stayOpen keeps Close from ending Raft until n.waits.Done.
@@ -137,13 +160,9 @@ func (n *Node) stayOpen() error {
 	return nil
 }
 
-// restore has Raft replace its state machine's state here and everywhere. Raft
-// panics if a state machine refuses a state, so it must be one that was checked.
-func (n *consensus) restore(b *fsm.Backup, revision uint64) error {
-	size, err := b.WriteTo(io.Discard)
-	if err != nil {
-		return err
-	}
+// restore has Raft replace its state machine's state here and everywhere, by a backup
+// of size bytes. Raft panics if a state machine refuses a state, so it must be one that was checked.
+func (n *consensus) restore(b *fsm.Backup, revision uint64, size int64) error {
 	in, out := io.Pipe()
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -151,8 +170,17 @@ func (n *consensus) restore(b *fsm.Backup, revision uint64) error {
 		out.CloseWithError(err)
 	})
 	// Raft takes the next index above this one and its own.
-	err = n.raft.Restore(&raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Index: revision, Size: size}, in, 0)
+	err := n.raft.Restore(&raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Index: revision, Size: size}, in, 0)
 	in.Close() // of one that was not read to its end
 	wg.Wait()
 	return err
+}
+
+// holds reports whether a majority has the snapshot that was restored here at index:
+// an entry behind it is committed, whoever leads, and it has not been replaced by
+// another leader's. A leader without it could have committed nothing here, because
+// its entries do not follow on it.
+func (n *consensus) holds(index uint64) bool {
+	at := n.raft.Stats()["last_snapshot_index"]
+	return at == strconv.FormatUint(index, 10) && n.raft.CommitIndex() > index
 }

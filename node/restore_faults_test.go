@@ -112,7 +112,7 @@ func TestRestoreInterrupted(t *testing.T) {
 	if err := b.MoveTo(cluster, last+1); err != nil {
 		t.Fatal(err)
 	}
-	err = within(t, "restore", func() error { return leader.install(b, last+1) })
+	err = within(t, "restore", func() error { return leader.install(b, last+1, 0) })
 	wantOneLine(t, err, ErrUnknownOutcome, "restore it again")
 	if leader.Revision() != last+1 {
 		t.Fatalf("it is at revision %d; want %d", leader.Revision(), last+1)
@@ -132,6 +132,39 @@ func TestRestoreInterrupted(t *testing.T) {
 	sameState(t, nodes)
 	for _, n := range nodes {
 		if e, err := n.Get(bounded(t), "kept", Stale(r.Revision)); err != nil || e.Revision != kept {
+			t.Errorf("%s has %+v, %v", n.ID(), e, err)
+		}
+	}
+}
+
+// TestRestoreOutlivesLossOfLeadership: the same with a node that comes back in time: it
+// needs no second restore.
+func TestRestoreOutlivesLossOfLeadership(t *testing.T) {
+	t.Parallel()
+	nodes, valves := valvedCluster(t)
+	leader, others := split(t, nodes)
+	kept := put(t, leader, "kept", "then")
+	b := leader.machine.Backup()
+	last := put(t, leader, "kept", "now")
+	behind := others[0]
+	stop(t, others[1]) // so that nobody can lead without what the leader has
+	valves[behind.ID()].set(true)
+	cluster, _ := leader.machine.Cluster()
+	if err := b.MoveTo(cluster, last+10); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- leader.install(b, last+10, patience) }()
+	eventually(t, "the leader has restored it, and lost leadership", func() bool {
+		return leader.Revision() == last+10 && leader.Leader() == ""
+	})
+	valves[behind.ID()].set(false)
+	if err := within(t, "the restore", func() error { return <-done }); err != nil {
+		t.Fatalf("the restore: %v", err)
+	}
+	sameState(t, []*Node{leader, behind})
+	for _, n := range []*Node{leader, behind} {
+		if e, err := n.Get(bounded(t), "kept", Stale(last+10)); err != nil || e.Revision != kept {
 			t.Errorf("%s has %+v, %v", n.ID(), e, err)
 		}
 	}

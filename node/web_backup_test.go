@@ -167,7 +167,10 @@ func TestBackupOverHTTPBreaksOff(t *testing.T) {
 	if _, err := io.ReadFull(resp.Body, make([]byte, 1<<20)); err != nil {
 		t.Fatal(err)
 	}
-	stop(t, n)
+	closed := make(chan error, 1)
+	go func() { closed <- n.Close() }()
+	defer func() { within(t, "Close", func() error { return <-closed }) }()
+	eventually(t, "the node begins to close", n.closing) // and the connection is still open
 	if rest, err := io.Copy(io.Discard, resp.Body); err == nil {
 		t.Errorf("after %d more bytes it seems to be complete", rest)
 	}
