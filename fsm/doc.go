@@ -8,8 +8,8 @@
 //
 // Raft calls Apply, ApplyBatch, Snapshot and Restore from one goroutine, and
 // Persist from another while applies go on. [FSM.Get], [FSM.Revision],
-// [FSM.Len], [FSM.Cluster], [FSM.List], [FSM.State] and [FSM.Await] may be called from any goroutine at any time;
-// each sees the state between two batches, never within one. A batch waits for
+// [FSM.Len], [FSM.Cluster], [FSM.List], [FSM.State], [FSM.Backup] and [FSM.Await] may
+// be called from any goroutine at any time; each sees the state between two batches, never within one. A batch waits for
 // the readers that are looking something up and for nobody else: the ring never
 // blocks.
 //

@@ -161,10 +161,14 @@ var errStalled = fmt.Errorf("nothing came for %v; is the node stuck or overloade
 
 // instead gives the reason for an error where ctx ended, which is the better one.
 func instead(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
+	switch cause := context.Cause(ctx); {
+	case err == nil || cause == nil:
+		return err
+	case errors.Is(cause, context.Canceled):
+		return errors.New("interrupted; nothing was written")
+	default:
+		return cause
 	}
-	return err
 }
 
 // watched puts an alarm off whenever bytes have come.
