@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/watchcast/watchcast/node"
@@ -25,10 +28,27 @@ func webURL(addr, path string) (string, error) {
 	return "http://" + net.JoinHostPort(nearby(host), port) + path, nil
 }
 
+// direct is a client that asks a node itself, not a proxy of the environment.
+func direct() *http.Client {
+	// Where package net/http complains of a stranger, beside the error that it returns.
+	log.SetOutput(io.Discard)
+	return &http.Client{Transport: &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: connectWait}).DialContext,
+		DisableKeepAlives:     true,
+		DisableCompression:    true,
+		ExpectContinueTimeout: stallWait,
+	}}
+}
+
 // unanswered says what to do about an error of an HTTP client.
 func unanswered(addr string, err error) error {
-	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "dial" && !op.Timeout() {
+	var op *net.OpError
+	asked, ok := errors.AsType[*url.Error](err)
+	switch {
+	case errors.As(err, &op) && op.Op == "dial" && !op.Timeout():
 		return fmt.Errorf("no node answers at %s: %w; is it running, and is this its --http?", addr, op.Err)
+	case ok && op == nil && !asked.Timeout() && !errors.Is(err, context.Canceled) && !errors.Is(err, io.EOF):
+		return fmt.Errorf("what answers at %s does not speak HTTP; is this a Watchcast node's --http?", addr)
 	}
 	return err
 }

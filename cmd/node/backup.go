@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -77,7 +76,7 @@ func (f *backupFlags) run(ctx context.Context) (info fsm.BackupInfo, size int64,
 	}
 	resp, err := direct().Do(req)
 	if err != nil {
-		return info, 0, unanswered(f.HTTP, instead(ctx, err))
+		return info, 0, instead(ctx, unanswered(f.HTTP, err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -145,16 +144,6 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-// direct is a client that asks a node itself, not a proxy of the environment.
-func direct() *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: connectWait}).DialContext,
-		DisableKeepAlives:     true,
-		DisableCompression:    true,
-		ExpectContinueTimeout: stallWait,
-	}}
 }
 
 var errStalled = fmt.Errorf("nothing came for %v; is the node stuck or overloaded? see its log", stallWait)

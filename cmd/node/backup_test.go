@@ -177,7 +177,7 @@ func TestBackupBadInput(t *testing.T) {
 		{"nobody there", []string{"backup", out, "--http", freeAddress(t)}, exitFailed, `no node answers at 127\.0\.0\.1:\d+: .*refused; is it running`},
 		{"off", []string{"backup", out, "--http", "off"}, exitFailed, `--http is off`},
 		{"no directory", []string{"backup", filepath.Join(dir, "nowhere", "out"), "--http", addr}, exitFailed, `cannot write there: .*nowhere`},
-		{"another server", []string{"backup", out, "--http", strings.TrimPrefix(n.url(), "nats://")}, exitFailed, `malformed HTTP`},
+		{"another server", []string{"backup", out, "--http", strings.TrimPrefix(n.url(), "nats://")}, exitFailed, `does not speak HTTP; is this a Watchcast node's --http`},
 
 		{"bytes that changed on the way", []string{"backup", out, "--http", liar.Listener.Addr().String()}, exitFailed, `what came is no backup: fsm: corrupt snapshot`},
 

@@ -52,8 +52,7 @@ func askReady(ctx context.Context, addr string) error {
 	if err != nil {
 		return fmt.Errorf("--http is %q; give the host:port where the node serves HTTP", addr)
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy from the environment
-	resp, err := client.Do(req)
+	resp, err := direct().Do(req)
 	if err != nil {
 		return unanswered(addr, err)
 	}
