@@ -8,8 +8,9 @@
 //
 // Raft calls Apply, ApplyBatch, Snapshot and Restore from one goroutine, and
 // Persist from another while applies go on. [FSM.Get], [FSM.Revision],
-// [FSM.Len], [FSM.Cluster], [FSM.Time], [FSM.NextExpiry], [FSM.List], [FSM.State]
-// and [FSM.Await] may be called from any goroutine at any time; each sees the state between two batches, never within one. A batch waits for
+// [FSM.Len], [FSM.Cluster], [FSM.Time], [FSM.NextExpiry], [FSM.List], [FSM.State],
+// [FSM.Backup] and [FSM.Await] may be called from any goroutine at any time; each sees
+// the state between two batches, never within one. A batch waits for
 // the readers that are looking something up and for nobody else: the ring never
 // blocks.
 //
@@ -25,8 +26,9 @@
 // Revision is the index of the last command, failed ones included. The entries
 // Raft makes for itself (no-ops, barriers, configurations) do not count: most
 // of them never reach a state machine, and who waited for them would hang.
-// Revision goes back in one case only: an operator hands Raft an older
-// snapshot to restore.
+// Revision goes back in one case only: somebody hands Raft an older snapshot to
+// restore. A [Backup] that was moved to a later revision ([Backup.MoveTo]) spares
+// readers that.
 //
 // # Determinism
 //

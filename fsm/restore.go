@@ -19,7 +19,15 @@ import (
 // [ErrCorruptSnapshot], or is that of in. Memory grows with what was read,
 // never with what a length only claims.
 func readSnapshot(in io.Reader, keep limits) (*store, error) {
-	r := &snapshotReader{in: bufio.NewReaderSize(in, snapshotBuffer), store: newStore(keep)}
+	return newSnapshotReader(in, keep).whole()
+}
+
+func newSnapshotReader(in io.Reader, keep limits) *snapshotReader {
+	return &snapshotReader{in: bufio.NewReaderSize(in, snapshotBuffer), store: newStore(keep)}
+}
+
+// whole is readSnapshot.
+func (r *snapshotReader) whole() (*store, error) {
 	switch err := r.read(); {
 	case err == nil:
 		return r.store, nil
@@ -38,6 +46,8 @@ type snapshotReader struct {
 	offset int64  // of the current record
 	failed error  // of in, other than its end
 	body   []byte // of the current record
+
+	keysOnly bool // values are checked, and not kept
 
 	store     *store
 	kind      protowire.Number // of the last record
@@ -257,8 +267,10 @@ func (r *snapshotReader) entry(f *fields) error {
 	case e.Expires < 0 || e.Expires > r.store.time+MaxTTL:
 		return fmt.Errorf("key %q expires at %d ns; it is %d now", e.Key, uint64(e.Expires), r.store.time)
 	}
-	e.Value = make([]byte, len(val))
-	copy(e.Value, val)
+	if !r.keysOnly {
+		e.Value = make([]byte, len(val))
+		copy(e.Value, val)
+	}
 	r.lastKey = e.Key
 	r.store.entries.load(e)
 	r.store.deadlines.move(e.Key, 0, e.Expires)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/watchcast/watchcast/fsm"
@@ -8,21 +9,22 @@ import (
 
 // clock reads the cluster's time while this node leads: from what the state held when
 // the term began, by the monotonic clock. See [fsm.Stamp].
-type clock struct {
-	base  time.Duration
-	began time.Time
+//
+// A restore sets it to the time of the backup. No write is on its way to Raft then:
+// see writeGate.
+type clock struct{ since atomic.Pointer[reading] }
+
+// reading is what the cluster's time was at a moment.
+type reading struct {
+	time time.Duration
+	at   time.Time
 }
 
-func newClock(base time.Duration) clock { return clock{base, time.Now()} }
+func (c *clock) set(now time.Duration) { c.since.Store(&reading{now, time.Now()}) }
 
-func (c clock) now() time.Duration { return c.base + time.Since(c.began) }
-
-// stamped returns the command with the stamp that it needs, if it does.
-func (e *epoch) stamped(c fsm.Command) fsm.Command {
-	if c.NeedsStamp() {
-		c.Stamp = fsm.Stamp{Term: e.term, Time: e.clock.now()}
-	}
-	return c
+func (c *clock) now() time.Duration {
+	r := c.since.Load()
+	return r.time + time.Since(r.at)
 }
 
 // Remaining returns how long an entry that was read from this node lives still, false

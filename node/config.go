@@ -33,7 +33,7 @@ const (
 //
 // Addresses are host:port; port 0 takes a free one, which [Node.NATSURL] and
 // [Node.HTTPURL] then tell. An address that is not on the loopback interface
-// is refused unless Insecure is set.
+// is refused unless Insecure is set; Raft may be on one with RaftTLS.
 type Config struct {
 	// ID names the node within its cluster, the same at every start: letters,
 	// digits, dash, underscore. Default "node-1".
@@ -67,6 +67,9 @@ type Config struct {
 	// Raft is where the node listens for the other nodes. Default: nowhere; a
 	// node on its own needs none.
 	Raft string
+	// RaftTLS encrypts what the nodes send each other for Raft. The same on every
+	// node. Default: not encrypted.
+	RaftTLS RaftTLS
 	// Peers are the nodes that found the cluster, this one included: id to
 	// Raft address, the same on every node. They count only when a node starts
 	// with an empty data directory. Default: this node alone.
@@ -95,7 +98,7 @@ type Config struct {
 	HTTP string
 
 	// Insecure allows to listen beyond the loopback interface although clients
-	// need no credentials and Raft traffic is not encrypted.
+	// need no credentials, and Raft traffic is not encrypted without RaftTLS.
 	Insecure bool
 
 	// Subjects are the roots of the subjects. Default "watch" and "kv".
@@ -114,6 +117,10 @@ type Config struct {
 	// watchers: how much at once, how fast, how late. It costs the dispatcher some
 	// hundred nanoseconds for each read of the ring. Default: off.
 	DetailedMetrics bool
+
+	// MaxRestoreBytes is the longest backup that [Node.Restore] takes, in bytes; it
+	// needs so much room in DataDir, or in memory. Default 8 GiB.
+	MaxRestoreBytes int64
 
 	// Logger gets what an operator should know. Default: nothing.
 	Logger *slog.Logger
@@ -146,6 +153,9 @@ func (c *Config) check() error {
 	if err := c.checkJoin(); err != nil {
 		return err
 	}
+	if err := c.checkRaftTLS(); err != nil {
+		return err
+	}
 	if err := c.Subjects.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -176,6 +186,9 @@ func (c *Config) defaults() {
 	if c.ElectionTimeout == 0 {
 		c.ElectionTimeout = DefaultElectionTimeout
 	}
+	if c.MaxRestoreBytes == 0 {
+		c.MaxRestoreBytes = 8 << 30
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -190,6 +203,9 @@ func (c *Config) checkIdentity() error {
 	}
 	if c.ElectionTimeout < 50*time.Millisecond || c.ElectionTimeout > time.Minute {
 		return badConfig("ElectionTimeout is %v; give 50ms to 1m", c.ElectionTimeout)
+	}
+	if c.MaxRestoreBytes < 1 {
+		return badConfig("MaxRestoreBytes is %d; give 1 or more", c.MaxRestoreBytes)
 	}
 	if len(c.Peers) > 0 {
 		if _, ok := c.Peers[c.ID]; !ok {
@@ -234,7 +250,8 @@ func (c *Config) checkAddresses() error {
 		if err != nil {
 			return badConfig("%s is %q; give host:port", a.field, a.value)
 		}
-		if !c.Insecure && !loopback(host) {
+		secured := a.field == "Raft" && c.RaftTLS.on()
+		if !c.Insecure && !secured && !loopback(host) {
 			return badConfig("%s is %q, which others can reach, and clients need no credentials; give a loopback address, or set Insecure", a.field, a.value)
 		}
 	}

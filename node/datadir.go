@@ -20,6 +20,7 @@ var ErrDataDir = errors.New("node: data directory")
 //	snapshots/     of the state machine
 //	announced      how far events were announced
 //	joining        exists while the node joins a cluster
+//	restore-*      a backup that is being received
 type dataDir struct {
 	path string
 	lock *flock.Flock
@@ -40,7 +41,7 @@ func openDataDir(path string) (*dataDir, error) {
 	case !locked:
 		return nil, fmt.Errorf("%w %s: another process is using it; stop that one, or give this node a directory of its own", ErrDataDir, path)
 	}
-	if err := os.MkdirAll(d.raft(), 0o750); err != nil {
+	if err := errors.Join(os.MkdirAll(d.raft(), 0o750), d.dropSpools()); err != nil {
 		d.close()
 		return fail("cannot be written to; check its owner and permissions", err)
 	}

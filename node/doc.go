@@ -16,6 +16,8 @@
 //     reported to it as lost.
 //   - [Node.Get] on the leader is linearizable: it sees every write that
 //     returned before it was called, whoever made it.
+//   - [Node.Backup] is the state at one revision; [Node.Restore] makes it that of the
+//     whole cluster, at a revision above all before.
 //   - On restart, what was announced before is not announced again. After a
 //     crash, what was published but not yet recorded as such (at most the last
 //     second) may be.

@@ -87,9 +87,9 @@ func (e *epoch) run(ctx context.Context) error {
 	if err := n.consensus.raft.Barrier(0).Error(); err != nil {
 		return fmt.Errorf("wait for earlier terms: %w", err)
 	}
-	e.clock = newClock(n.machine.Time())
+	e.clock.set(n.machine.Time())
 	after, lost := e.resume()
-	cluster, err := n.initCluster()
+	cluster, err := e.initCluster()
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,8 @@ func (e *epoch) drain(ctx context.Context) {
 
 // initCluster returns the constants of the cluster; the first leader ever sets
 // them.
-func (n *Node) initCluster() (fsm.Cluster, error) {
+func (e *epoch) initCluster() (fsm.Cluster, error) {
+	n := e.node
 	if cluster, ok := n.machine.Cluster(); ok {
 		return cluster, nil
 	}
@@ -184,7 +185,7 @@ func (n *Node) initCluster() (fsm.Cluster, error) {
 		ID:            uuid.NewString(),
 		MaxValueBytes: n.config.MaxPayload - valueHeadroom,
 	}}
-	if _, err := n.apply(command).Wait(); err != nil {
+	if _, err := n.apply(e, command).Wait(); err != nil {
 		return fsm.Cluster{}, fmt.Errorf("set up the cluster: %w", err)
 	}
 	cluster, _ := n.machine.Cluster()

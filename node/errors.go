@@ -31,6 +31,12 @@ var (
 	ErrBehind = errors.New("node: this node is behind")
 	// ErrBusy says that too many requests are under way. Nothing was changed.
 	ErrBusy = errors.New("node: too many requests are under way")
+	// ErrRestoring says that the state is being replaced by a backup, in seconds.
+	// Nothing was changed; repeat it.
+	ErrRestoring = errors.New("node: a backup is being restored; repeat it in a moment")
+	// ErrBackupTooLarge refuses a backup beyond Config.MaxRestoreBytes. Nothing was
+	// changed.
+	ErrBackupTooLarge = errors.New("node: backup too large")
 	// ErrClosed says that the node is closing or closed.
 	ErrClosed = errors.New("node: closed")
 )
@@ -58,17 +64,18 @@ func serviceError(err error) error {
 		return nil
 	case errors.Is(err, fanout.ErrBadKey):
 		return nats.KeyError(err)
-	case errors.Is(err, fsm.ErrBadBatch), errors.Is(err, fsm.ErrBadTTL), errors.Is(err, fsm.ErrBadRequestID), errors.Is(err, fsm.ErrRequestReused):
+	case errors.Is(err, fsm.ErrBadBatch), errors.Is(err, fsm.ErrBadTTL), errors.Is(err, fsm.ErrBadRequestID), errors.Is(err, fsm.ErrRequestReused),
+		errors.Is(err, fsm.ErrCorruptSnapshot):
 		code = nats.CodeBadRequest
 	case errors.Is(err, fsm.ErrNotFound):
 		code = nats.CodeNotFound
 	case errors.Is(err, fsm.ErrConflict):
 		code = nats.CodeConflict
-	case errors.Is(err, fsm.ErrValueTooLarge):
+	case errors.Is(err, fsm.ErrValueTooLarge), errors.Is(err, ErrBackupTooLarge):
 		code = nats.CodeTooLarge
 	case errors.Is(err, ErrBusy):
 		code = nats.CodeBusy
-	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrNoLeader), errors.Is(err, ErrBehind), errors.Is(err, ErrRemoved), errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrNoLeader), errors.Is(err, ErrBehind), errors.Is(err, ErrRemoved), errors.Is(err, ErrRestoring), errors.Is(err, ErrClosed):
 		code = nats.CodeUnavailable
 	case errors.Is(err, ErrUnknownOutcome):
 		code = nats.CodeUnknown

@@ -39,7 +39,7 @@ func (e *epoch) expire(ctx context.Context) {
 			return
 		}
 		tick = time.Now().Add(n.config.tick)
-		if _, err := n.apply(e.stamped(fsm.Command{Op: fsm.CommandExpire})).Wait(); err != nil && ctx.Err() == nil {
+		if _, err := n.apply(e, fsm.Command{Op: fsm.CommandExpire}).Wait(); err != nil && ctx.Err() == nil {
 			n.log.Warn("keys that are due stay for now", "error", err)
 			pause(ctx, expireRetry)
 		}

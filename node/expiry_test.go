@@ -197,7 +197,9 @@ func TestClockGoesOn(t *testing.T) {
 	config := single(t)
 	n := lead(t, config)
 	e, _ := n.currentEpoch()
-	if _, err := n.apply(fsm.Command{Op: fsm.CommandExpire, Stamp: fsm.Stamp{Term: e.term, Time: time.Hour}}).Wait(); err != nil {
+	ahead := &epoch{node: n, term: e.term}
+	ahead.clock.set(time.Hour)
+	if _, err := n.apply(ahead, fsm.Command{Op: fsm.CommandExpire}).Wait(); err != nil {
 		t.Fatal(err)
 	}
 	stop(t, n)
@@ -216,11 +218,12 @@ func TestStampOfAnotherTerm(t *testing.T) {
 	t.Parallel()
 	n := lead(t, single(t))
 	e, _ := n.currentEpoch()
-	older := &epoch{node: n, term: e.term - 1, clock: newClock(time.Hour)}
+	older := &epoch{node: n, term: e.term - 1}
+	older.clock.set(time.Hour)
 	if _, err := (backend{n, older}).Write(nats.Operation{Key: "k", TTL: time.Minute}, "").Wait(); !errors.Is(err, &nats.Error{Code: nats.CodeUnavailable}) {
 		t.Errorf("over NATS: %v", err)
 	}
-	if _, err := n.apply(older.stamped(fsm.Command{Op: fsm.CommandExpire})).Wait(); !errors.Is(err, ErrNotLeader) {
+	if _, err := n.apply(older, fsm.Command{Op: fsm.CommandExpire}).Wait(); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("in process: %v", err)
 	}
 	if now := n.machine.Time(); now >= time.Hour {

@@ -150,7 +150,7 @@ func TestJoinWaitsForALeader(t *testing.T) {
 	}()
 	eventually(t, "the node that joins listens", func() bool {
 		var who identity
-		return newPeers().get(bounded(t), joins.Raft, identityPath, &who) == nil && who.ID == "n2"
+		return newPeers(nil).get(bounded(t), joins.Raft, identityPath, &who) == nil && who.ID == "n2"
 	})
 	select {
 	case r := <-done:

@@ -21,7 +21,8 @@ const (
 // the change is on a majority's disks and applied, and while there is no
 // leader. On a node that does not lead it fails with [ErrNotLeader]. After
 // [ErrUnknownOutcome] the change may have been made; after any other error it
-// was not. The node keeps value; do not change it.
+// was not; one may be [ErrRestoring], which passes. The node keeps value; do not
+// change it.
 func (n *Node) Put(ctx context.Context, key string, value []byte, opts ...WriteOption) (revision uint64, err error) {
 	return n.write(ctx, OpPut(key, value, opts...).command)
 }
@@ -72,7 +73,7 @@ func (n *Node) write(ctx context.Context, c fsm.Command) (uint64, error) {
 	if err := n.checkCommand(c); err != nil {
 		return 0, err
 	}
-	p, err := n.propose(e.stamped(c))
+	p, err := n.propose(e, c)
 	if err != nil {
 		return 0, err
 	}
@@ -103,14 +104,14 @@ type outcome struct {
 // propose hands a command to Raft unless the node closes. The caller waits for
 // it and then calls n.waits.Done; until then Close leaves Raft running, which
 // would not answer any more.
-func (n *Node) propose(c fsm.Command) (pending, error) {
+func (n *Node) propose(e *epoch, c fsm.Command) (pending, error) {
 	n.closeMu.RLock()
 	defer n.closeMu.RUnlock()
 	if n.closing() {
 		return pending{}, ErrClosed
 	}
 	n.waits.Add(1)
-	return n.apply(c), nil
+	return n.apply(e, c), nil
 }
 
 // lead returns the epoch in which this node leads. While there is no leader, or
@@ -149,9 +150,16 @@ func (n *Node) checkCommand(c fsm.Command) error {
 	return c.Check(cluster)
 }
 
-// apply hands a command to Raft. The order of the calls is the order in the
-// log.
-func (n *Node) apply(c fsm.Command) pending {
+// apply hands a command to Raft, with a stamp of the epoch's if it needs one. The
+// order of the calls is the order in the log.
+func (n *Node) apply(e *epoch, c fsm.Command) pending {
+	if !n.gate.enter() {
+		return pending{err: ErrRestoring}
+	}
+	defer n.gate.leave()
+	if c.NeedsStamp() {
+		c.Stamp = fsm.Stamp{Term: e.term, Time: e.clock.now()}
+	}
 	return pending{future: n.consensus.raft.Apply(c.Append(nil), enqueueTimeout)}
 }
 
@@ -208,7 +216,7 @@ func (b backend) propose(c fsm.Command) nats.Pending {
 	if err := b.node.checkCommand(c); err != nil {
 		return coded{pending{err: err}}
 	}
-	return coded{b.node.apply(b.epoch.stamped(c))}
+	return coded{b.node.apply(b.epoch, c)}
 }
 
 func (b backend) Linearize(ctx context.Context) error {

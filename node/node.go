@@ -31,6 +31,8 @@ type Node struct {
 	consensus *consensus
 	web       *web
 	reads     *readGate
+	gate      writeGate
+	restoring sync.Mutex // held by Restore; never waited for
 
 	publisherConn *natsgo.Conn
 	serviceConn   *natsgo.Conn
@@ -87,7 +89,6 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		log:          c.Logger.With("node", c.ID),
 		epochChanged: make(chan struct{}),
 		closed:       make(chan struct{}),
-		peers:        newPeers(),
 		roster:       newRoster(),
 		configured:   make(chan struct{}, 1),
 		changes:      make(chan struct{}, 1),
@@ -255,6 +256,7 @@ func (n *Node) startConsensus() error {
 	}
 	n.onClose("raft", n.consensus.shutdown)
 	n.joining.Store(n.consensus.joining)
+	n.peers = newPeers(n.consensus.secure)
 	n.startPeers()
 	n.roster.set(n.membership())
 	n.spawn("removal", n.watchRemoval)

@@ -24,10 +24,21 @@ const (
 // peers asks other nodes over HTTP on their Raft ports.
 type peers struct{ client *http.Client }
 
-func newPeers() *peers {
+// newPeers dials as Raft does, encrypted if secure is not nil.
+func newPeers(secure *raftTLS) *peers {
 	dialer := &net.Dialer{Timeout: transportTimeout}
 	return &peers{&http.Client{Transport: &http.Transport{ // no proxy from the environment
-		DialContext:       dialer.DialContext,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, address)
+			if err != nil || secure == nil {
+				return conn, err
+			}
+			secured, err := secure.client(conn, address, transportTimeout)
+			if err != nil {
+				return nil, errors.Join(err, conn.Close())
+			}
+			return secured, nil
+		},
 		DisableKeepAlives: true, // few calls, and nothing to end
 	}}}
 }

@@ -17,6 +17,7 @@ import (
 // from 0, and a request of HTTP begins with a letter.
 type raftPort struct {
 	listener net.Listener
+	secure   *raftTLS
 	raft     *half
 	http     *half
 	done     chan struct{} // closed by Close
@@ -33,12 +34,13 @@ const (
 	lastControl      = ' ' // no request of HTTP begins with this or less
 )
 
-func newRaftPort(addr string) (*raftPort, error) {
+// newRaftPort listens. Connections are encrypted if secure is not nil.
+func newRaftPort(addr string, secure *raftTLS) (*raftPort, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	p := &raftPort{listener: l, done: make(chan struct{}), fresh: make(map[net.Conn]struct{})}
+	p := &raftPort{listener: l, secure: secure, done: make(chan struct{}), fresh: make(map[net.Conn]struct{})}
 	p.raft, p.http = newHalf(l.Addr()), newHalf(l.Addr())
 	p.wg.Go(p.accept)
 	return p, nil
@@ -83,6 +85,9 @@ func (p *raftPort) accept() {
 				return
 			}
 			continue
+		}
+		if p.secure != nil {
+			conn = p.secure.server(conn)
 		}
 		if !p.admit(conn) {
 			conn.Close()

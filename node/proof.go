@@ -38,6 +38,10 @@ func (n *Node) proveLeadership() error {
 	if n.consensus.raft.CurrentTerm() != e.term {
 		return ErrNotLeader
 	}
+	// What is restored counts once a majority has it.
+	if n.gate.isClosed() {
+		return ErrRestoring
+	}
 	return nil
 }
 

@@ -38,6 +38,7 @@ type consensus struct {
 
 	raft    *raft.Raft
 	acks    *acks
+	secure  *raftTLS           // nil without RaftTLS
 	port    *raftPort          // nil without a Raft address
 	address raft.ServerAddress // where the others reach this node
 	leaders chan bool          // leadership gained and lost, in order; see raft.Config.NotifyCh
@@ -73,6 +74,11 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 	list, err := n.snapshots.List()
 	if err != nil {
 		return nil, corrupt("the snapshots", dir, err)
+	}
+	if len(list) > 0 { // the newest one first
+		if err := dropOldLog(log, n.snapshots, list[0]); err != nil {
+			return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
+		}
 	}
 	for _, s := range list {
 		n.last = max(n.last, s.Index)
@@ -150,12 +156,18 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 	if own := c.raftAdvertise(); own != "" {
 		advertise = nodeAddr(own)
 	}
-	port, err := newRaftPort(c.Raft)
+	if c.RaftTLS.on() {
+		var err error
+		if n.secure, err = newRaftTLS(c.RaftTLS, c.raftAdvertise(), c.Logger.With("node", c.ID)); err != nil {
+			return nil, err
+		}
+	}
+	port, err := newRaftPort(c.Raft, n.secure)
 	if err != nil {
 		return nil, listenError("Raft", c.Raft, err)
 	}
 	n.port = port
-	layer := newStreamLayer(port.raft, advertise)
+	layer := newStreamLayer(port.raft, advertise, n.secure)
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:          layer,
 		MaxPool:         transportPool,

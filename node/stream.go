@@ -17,22 +17,32 @@ import (
 type streamLayer struct {
 	listener  net.Listener
 	advertise net.Addr
+	secure    *raftTLS // nil: not encrypted
 
 	mu     sync.Mutex
 	open   map[*streamConn]struct{}
 	closed bool
 }
 
-func newStreamLayer(l net.Listener, advertise net.Addr) *streamLayer {
-	return &streamLayer{listener: l, advertise: advertise, open: make(map[*streamConn]struct{})}
+func newStreamLayer(l net.Listener, advertise net.Addr, secure *raftTLS) *streamLayer {
+	return &streamLayer{listener: l, advertise: advertise, secure: secure, open: make(map[*streamConn]struct{})}
 }
 
-// Accept waits for another node.
+// Accept waits for another node. Its port has seen to it that it is one.
 func (s *streamLayer) Accept() (net.Conn, error) { return s.track(s.listener.Accept()) }
 
 // Dial connects to another node.
 func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return s.track(net.DialTimeout("tcp", string(addr), timeout))
+	end := time.Now().Add(timeout)
+	conn, err := s.track(net.DialTimeout("tcp", string(addr), timeout))
+	if err != nil || s.secure == nil {
+		return conn, err
+	}
+	secured, err := s.secure.client(conn, string(addr), time.Until(end))
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return secured, nil
 }
 
 // Addr returns the address under which others know this node.

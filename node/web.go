@@ -64,6 +64,7 @@ func routes(n *Node) http.Handler {
 		fmt.Fprint(w, "Watchcast node "+n.config.ID+"\n\n"+
 			"/v1/status  what this node knows, JSON\n"+
 			"/v1/members who belongs to the cluster, JSON\n"+
+			"/v1/backup  GET the whole state, PUT another in its place\n"+
 			"/healthz    200 while the process answers\n"+
 			"/readyz     200 while it knows a leader and is up to date, else 503 and why\n"+
 			"/metrics    Prometheus\n")
@@ -72,6 +73,8 @@ func routes(n *Node) http.Handler {
 	mux.HandleFunc("GET /readyz", n.serveReady)
 	mux.HandleFunc("GET /v1/status", n.serveStatus)
 	n.memberRoutes(mux, n.ask)
+	mux.HandleFunc("GET /v1/backup", n.serveBackup)
+	mux.HandleFunc("PUT /v1/backup", n.serveRestore)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }

@@ -33,6 +33,8 @@ Without flags: a single node, data in ./watchcast-data, NATS on 127.0.0.1:4222, 
     node members                    list the nodes of a cluster
     node promote, demote, remove ID, node leave
                                     change who belongs to it
+    node backup FILE                write the state of a running cluster to a file
+    node restore FILE               replace the state of a running cluster by such a file
 
 Every flag can also be given in the environment (--nats-url as WATCHCAST_NATS_URL) or, by its name, in the file of --config; a flag on the command line wins, then the environment.
 
@@ -57,11 +59,16 @@ type flags struct {
 	RaftAdvertise   string            `placeholder:"HOST:PORT" group:"Cluster" help:"Where the other nodes reach this one's Raft, if that is not --raft."`
 	Join            string            `placeholder:"URL" group:"Cluster" help:"Join the running cluster that the node with this HTTP URL belongs to, if the data directory is empty; needs --raft."`
 	Nonvoter        bool              `group:"Cluster" help:"Join for good without a vote: with all data, and counting for no majority."`
+	RaftCert        string            `placeholder:"FILE" group:"Cluster" help:"Certificate (PEM) of this node for the Raft traffic, which is encrypted then; with --raft-key and --raft-ca, on every node."`
+	RaftKey         string            `placeholder:"FILE" group:"Cluster" help:"Its key."`
+	RaftCA          string            `name:"raft-ca" placeholder:"FILE" group:"Cluster" help:"The CA of every node's certificate; of this cluster alone."`
 	Routes          string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the brokers of the other nodes here."`
 	JoinRoutes      []string          `placeholder:"HOST:PORT" group:"Cluster" help:"Where the brokers of the other nodes listen."`
 	ClusterSecret   string            `placeholder:"SECRET" group:"Cluster" help:"What the brokers of a cluster show each other, 8 bytes or more; better in the environment than on the command line."`
 	ElectionTimeout time.Duration     `placeholder:"TIME" default:"250ms" group:"Cluster" help:"How long without a leader before an election (${default}); longer where the network or the machines pause."`
-	Insecure        bool              `group:"Cluster" help:"Allow addresses that others can reach, though clients need no credentials and Raft is not encrypted."`
+	Insecure        bool              `group:"Cluster" help:"Allow addresses that others can reach, though clients need no credentials, and Raft is encrypted only with --raft-cert."`
+
+	MaxRestoreBytes int64 `placeholder:"BYTES" default:"8589934592" group:"Cluster" help:"Longest backup that node restore may bring (${default})."`
 
 	RingEvents       int           `placeholder:"N" default:"65536" group:"Watch" help:"Changes kept between writes and their readers, and as history (${default})."`
 	RingBytes        int64         `placeholder:"BYTES" default:"67108864" group:"Watch" help:"The same in bytes of keys and values (${default})."`
@@ -140,6 +147,7 @@ func (f *flags) config(log *slog.Logger) node.Config {
 		ElectionTimeout: f.ElectionTimeout,
 		MaxPayload:      f.MaxPayload,
 		Raft:            f.Raft,
+		RaftTLS:         node.RaftTLS{Cert: f.RaftCert, Key: f.RaftKey, CA: f.RaftCA},
 		Peers:           f.Peers,
 		RaftAdvertise:   f.RaftAdvertise,
 		Join:            f.Join,
@@ -150,6 +158,7 @@ func (f *flags) config(log *slog.Logger) node.Config {
 		Watchers:        fanout.RegistryOptions{MaxWatchers: f.MaxWatchers, Buffer: f.WatchBuffer},
 
 		ProgressInterval: f.ProgressInterval,
+		MaxRestoreBytes:  f.MaxRestoreBytes,
 		DetailedMetrics:  f.DetailedMetrics,
 
 		Logger:  log,

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/watchcast/watchcast/node"
 )
 
 const healthDescription = `Asks the node that runs here whether it is ready to serve: it knows a leader and is up to date. For health checks of containers, whose image holds nothing else that could ask.
@@ -23,8 +20,6 @@ type healthFlags struct {
 	HTTP    string        `name:"http" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where the node serves HTTP, as its own --http (${default})."`
 	Timeout time.Duration `env:"WATCHCAST_HEALTH_TIMEOUT" placeholder:"TIME" default:"3s" help:"How long to wait for the answer (${default})."`
 }
-
-const shownReason = 1 << 10 // of an answer, in bytes
 
 // health is the command of that name. Whatever is wrong, flags included, it
 // returns exitFailed: Docker reserves the other codes of a health check.
@@ -66,34 +61,4 @@ func askReady(ctx context.Context, addr string) error {
 	default:
 		return fmt.Errorf("%s answers /readyz with %s; is this a Watchcast node's --http?", addr, resp.Status)
 	}
-}
-
-// request asks the node whose --http is addr.
-func request(ctx context.Context, method, addr, path string) (*http.Response, error) {
-	if addr == node.Off {
-		return nil, errors.New("--http is off, so nobody can ask this node; let it serve HTTP, on a loopback address if nobody else should reach it")
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil || port == "" || port == "0" {
-		return nil, fmt.Errorf("--http is %q; give the host:port where the node serves HTTP", addr)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+net.JoinHostPort(nearby(host), port)+path, nil)
-	if err != nil {
-		return nil, fmt.Errorf("--http is %q; give the host:port where the node serves HTTP", addr)
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy from the environment
-	resp, err := client.Do(req)
-	if op := (*net.OpError)(nil); errors.As(err, &op) && !op.Timeout() {
-		return nil, fmt.Errorf("no node answers at %s: %w; is it running, and is this its --http?", addr, op.Err)
-	}
-	return resp, err
-}
-
-// nearby returns the host to connect to from the same machine, for one to
-// listen on: who listens on every address is reached by the loopback one.
-func nearby(host string) string {
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		return "127.0.0.1" // also for [::], where IPv6 may be off
-	}
-	return host
 }

@@ -46,6 +46,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return demoCommand(ctx, args[1:], stdout, stderr)
 		case "members", "promote", "demote", "remove", "leave":
 			return membersCommand(ctx, args[0], args[1:], stdout, stderr)
+		case "backup":
+			return backup(ctx, args[1:], stdout, stderr)
+		case "restore":
+			return restore(ctx, args[1:], stdout, stderr)
 		}
 	}
 	flags, code, done := parseNode(args, stdout, stderr)

@@ -17,7 +17,7 @@ func TestHelpAndVersion(t *testing.T) {
 	if code := help.exit(); code != exitOK {
 		t.Fatalf("--help: exit code %d", code)
 	}
-	for _, want := range []string{"nats sub watch.mykey", "--nats-url", "Exit codes", "127.0.0.1:4222", "node health", "node demo"} {
+	for _, want := range []string{"nats sub watch.mykey", "--nats-url", "Exit codes", "127.0.0.1:4222", "node health", "node demo", "node backup", "node restore"} {
 		if !strings.Contains(help.stdout.String(), want) {
 			t.Errorf("--help does not mention %q", want)
 		}
@@ -69,6 +69,9 @@ func TestBadInput(t *testing.T) {
 		{"directory in memory", nil, []string{"--dev", "--data", "d"}, exitUsage, `InMemory and DataDir`},
 		{"two brokers", nil, []string{"--dev", "--nats", "127.0.0.1:0", "--nats-url", "nats://x"}, exitUsage, `NATSURL`},
 		{"peers without self", nil, []string{"--dev", "--peers", "n9=127.0.0.1:1", "--raft", "127.0.0.1:0"}, exitUsage, `Peers do not name this node, "node-1"`},
+		{"certificate without the rest", nil, []string{"--dev", "--raft", "127.0.0.1:0", "--raft-cert", file}, exitUsage, `RaftTLS has Cert ".*file", Key "" and CA ""; give all three files, or none`},
+		{"certificate that is none", nil, []string{"--dev", "--nats", "127.0.0.1:0", "--raft", "127.0.0.1:0", "--raft-cert", file, "--raft-key", file, "--raft-ca", file}, exitUsage, `RaftTLS: the CA: .*file holds no certificate in PEM`},
+		{"no backup may come", nil, []string{"--dev", "--max-restore-bytes=-1"}, exitUsage, `MaxRestoreBytes is -1; give 1 or more`},
 		{"bad environment", []string{"WATCHCAST_MAX_PAYLOAD=many"}, nil, exitUsage, `max-payload`},
 		{"missing file", nil, []string{"--config", "/no/such/file"}, exitUsage, `/no/such/file`},
 		{"malformed file", nil, []string{"--config", config}, exitUsage, `yaml`},

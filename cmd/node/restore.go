@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+
+	"github.com/watchcast/watchcast/fsm"
+)
+
+const restoreDescription = `Replaces the whole state of a running cluster by a backup, of this cluster or of another. The node that is asked must lead. The cluster keeps its own id and the limit of its values, its revisions go on upwards, and watchers are told to read everything again.
+
+To restore into a new cluster: start its nodes with empty data directories, and then restore.
+
+    node backup state.backup        writes one
+    node restore state.backup       puts it into the cluster of the node that runs here
+
+--http can also be given in the environment, as WATCHCAST_HTTP.
+
+Exit codes: 0 restored, 1 not, with one line on standard error that says why, 2 wrong flags.`
+
+type restoreFlags struct {
+	File string `arg:"" placeholder:"FILE" help:"A file of node backup."`
+	HTTP string `name:"http" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where the leader serves HTTP, as its own --http (${default})."`
+}
+
+// restored is a node's answer to a restore.
+type restored struct {
+	Cluster        string `json:"cluster"`
+	Revision       uint64 `json:"revision"`
+	Keys           int    `json:"keys"`
+	BackupCluster  string `json:"backup_cluster"`
+	BackupRevision uint64 `json:"backup_revision"`
+}
+
+// restore is the command of that name.
+func restore(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	f := &restoreFlags{}
+	code, done := parse(f, "node restore", restoreDescription, args, stdout, stderr)
+	if done {
+		return code
+	}
+	r, err := f.run(ctx)
+	if err != nil {
+		fmt.Fprintln(stderr, "node restore:", oneLine(err))
+		return exitFailed
+	}
+	fmt.Fprintf(stdout, "restored %d keys of cluster %s at revision %d into cluster %s, which is at revision %d now\n",
+		r.Keys, r.BackupCluster, r.BackupRevision, r.Cluster, r.Revision)
+	return exitOK
+}
+
+func (f *restoreFlags) run(ctx context.Context) (r restored, err error) {
+	file, err := os.Open(f.File)
+	if err != nil {
+		return r, fmt.Errorf("cannot read the backup: %w", err)
+	}
+	defer file.Close()
+	// The node checks it, too; here a bad one need not be sent.
+	if _, err := fsm.CheckBackup(file); err != nil {
+		return r, fmt.Errorf("%s: %w", f.File, err)
+	}
+	size, err := file.Seek(0, io.SeekCurrent)
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return r, fmt.Errorf("cannot read the backup: %w", err)
+	}
+	url, err := webURL(f.HTTP, "/v1/backup")
+	if err != nil {
+		return r, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, file)
+	if err != nil {
+		return r, fmt.Errorf("--http is %q; give the host:port where the node serves HTTP", f.HTTP)
+	}
+	req.ContentLength = size
+	req.Header.Set("Content-Type", "application/octet-stream")
+	req.Header.Set("Expect", "100-continue") // a node that does not lead says so before it is sent
+	resp, err := direct().Do(req)
+	if err != nil {
+		err = unanswered(f.HTTP, err)
+		if ctx.Err() != nil {
+			err = errors.New("interrupted; whether it was restored is unknown, so restore again")
+		}
+		return r, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return r, refusal(f.HTTP, resp)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&r); err != nil {
+		return r, fmt.Errorf("it is restored, but the answer of %s broke off: %w", f.HTTP, err)
+	}
+	return r, nil
+}
