@@ -201,21 +201,3 @@ func (n *Node) currentEpoch() (e *epoch, changed <-chan struct{}) {
 	defer n.epochMu.Unlock()
 	return n.epoch, n.epochChanged
 }
-
-// proveLeadership returns nil if this node led, with everything of earlier
-// terms applied, at some moment after the call.
-func (n *Node) proveLeadership() error {
-	e, _ := n.currentEpoch()
-	if e == nil {
-		return ErrNotLeader
-	}
-	if err := n.consensus.raft.VerifyLeader().Error(); err != nil {
-		return raftError(err)
-	}
-	// It may have been superseded and elected again meanwhile, and not have
-	// applied what came in between.
-	if n.consensus.raft.CurrentTerm() != e.term {
-		return ErrNotLeader
-	}
-	return nil
-}

@@ -35,13 +35,14 @@ type consensus struct {
 	closers   []io.Closer
 
 	raft    *raft.Raft
+	heard   *heard
 	leaders chan bool // leadership gained and lost, in order; see raft.Config.NotifyCh
 }
 
 // openStores opens log, vote and snapshots: on disk, or in memory if there is
 // no directory.
 func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
-	n := &consensus{leaders: make(chan bool, 64)}
+	n := &consensus{leaders: make(chan bool, 64), heard: newHeard()}
 	if dir == nil {
 		store := raft.NewInmemStore()
 		n.logs, n.stable, n.snapshots = store, store, raft.NewInmemSnapshotStore()
@@ -143,14 +144,15 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 	if err != nil {
 		return nil, listenError("Raft", c.Raft, err)
 	}
-	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:  layer,
-		MaxPool: transportPool,
-		Timeout: transportTimeout,
-		Logger:  logger.Named("transport"),
-	})
-	n.closers = append(n.closers, transport)
-	return transport, nil
+	t := &transport{heard: n.heard, NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:          layer,
+		MaxPool:         transportPool,
+		MaxRPCsInFlight: noPipeline,
+		Timeout:         transportTimeout,
+		Logger:          logger.Named("transport"),
+	})}
+	n.closers = append(n.closers, t)
+	return t, nil
 }
 
 // founders is the first membership of a new cluster.

@@ -71,3 +71,18 @@ func eventually(t *testing.T, what string, condition func() bool) {
 		}
 	}
 }
+
+// within fails the test at once if f does not return.
+func within(t *testing.T, what string, f func() error) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	case <-time.After(patience):
+		t.Fatalf("%s did not return within %v", what, patience)
+	}
+}

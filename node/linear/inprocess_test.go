@@ -28,9 +28,7 @@ func startHere(t *testing.T) *here {
 	h.configs, h.net = configs(t)
 	t.Cleanup(func() {
 		for _, n := range h.running() {
-			if err := n.Close(); err != nil {
-				t.Errorf("close %s: %v", n.ID(), err)
-			}
+			within(t, "close "+n.ID(), n.Close)
 		}
 	})
 	for i := range size {
@@ -92,9 +90,7 @@ func (h *here) kill(i int) {
 	n := h.nodes[i]
 	h.nodes[i] = nil
 	h.mu.Unlock()
-	if err := n.Close(); err != nil {
-		h.t.Errorf("close %s: %v", n.ID(), err)
-	}
+	within(h.t, "close "+n.ID(), n.Close)
 }
 
 func (h *here) restart(i int) {
