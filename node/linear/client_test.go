@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,6 +76,40 @@ func (l *load) client(ctx context.Context, id int, seed uint64, a api) {
 		case out.result != conflict:
 			delete(last, in.key)
 		}
+	}
+}
+
+const (
+	readPeriod = 10 * time.Millisecond
+	readsAhead = 100 // under way at a time
+)
+
+// reader reads at a steady pace, without waiting for answers, until ctx ends. So
+// there are questions on their way to a node that is paused, of which some come
+// from after another one took over: what it must not answer from what it has.
+func (l *load) reader(ctx context.Context, id int, seed uint64, a api) {
+	rng := rand.New(rand.NewPCG(seed, uint64(id)))
+	tick := time.NewTicker(readPeriod)
+	defer tick.Stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ahead := make(chan struct{}, readsAhead)
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case ahead <- struct{}{}:
+		default:
+			continue
+		}
+		in := input{operation: get, key: l.key(rng)}
+		wg.Go(func() {
+			l.request(ctx, id, a, in)
+			<-ahead
+		})
 	}
 }
 

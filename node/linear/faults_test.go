@@ -20,7 +20,7 @@ type faults struct {
 // run goes on until ctx ends, and leaves nothing broken.
 func (f *faults) run(ctx context.Context) {
 	f.counts = make(map[string]int)
-	for f.wait(ctx, 0, electionTimeout) {
+	for f.wait(ctx, 0, electionTimeout/2) {
 		victim := f.cluster.leader()
 		if victim < 0 || f.rng.IntN(4) == 0 {
 			victim = f.rng.IntN(size)

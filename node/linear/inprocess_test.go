@@ -129,5 +129,5 @@ func TestLinearizable(t *testing.T) {
 	for i, n := range h.running() {
 		clients = append(clients, newNATSClient(t, time.Duration(1+i)*electionTimeout, n.NATSURL(), h.running()[(i+1)%size].NATSURL()))
 	}
-	torture(t, h, h.net, clients, client(size))
+	torture(t, h, h.net, clients, nil, client(size))
 }

@@ -16,7 +16,7 @@ var (
 
 // torture has clients work while faults come and go, then reads everything, and
 // checks what all have seen.
-func torture(t *testing.T, c cluster, net *network, clients []api, last api) {
+func torture(t *testing.T, c cluster, net *network, clients, readers []api, last api) {
 	t.Helper()
 	seed := *chosen
 	if seed == 0 {
@@ -30,6 +30,9 @@ func torture(t *testing.T, c cluster, net *network, clients []api, last api) {
 	defer cancel()
 	for i, a := range clients {
 		wg.Go(func() { l.client(ctx, i, seed, a) })
+	}
+	for i, a := range readers {
+		wg.Go(func() { l.reader(ctx, len(clients)+i, seed, a) })
 	}
 	eventually(t, "the clients get on", func() bool { return l.done.Load() > 100 })
 
@@ -45,6 +48,6 @@ func torture(t *testing.T, c cluster, net *network, clients []api, last api) {
 	wg.Wait()
 	reading, enough := context.WithTimeout(context.Background(), patience)
 	defer enough()
-	l.readAll(reading, len(clients), last)
+	l.readAll(reading, len(clients)+len(readers), last)
 	l.history.mustHold(t)
 }

@@ -184,26 +184,13 @@ func (l *lastLines) String() string { return string(l.text) }
 
 // TestLinearizableProcesses has nodes in processes of their own killed, paused for
 // longer than the others wait for them, and cut off, below clients at each of
-// their brokers. Some wait long enough for a leader that was paused to answer
-// them afterwards.
+// their brokers, and readers who wait until a node that was paused can answer.
 func TestLinearizableProcesses(t *testing.T) {
-	var a *apart
-	eventually(t, "the cluster starts", func() bool {
-		a = startApart(t)
-		return a != nil
-	})
-	urls := make([]string, size)
-	for i, c := range a.configs {
-		urls[i] = "nats://" + c.NATS
+	a := startProcesses(t)
+	var clients, readers []api
+	for i := range size {
+		clients = append(clients, newNATSClient(t, electionTimeout, a.url(i), a.url((i+1)%size)))
+		readers = append(readers, newNATSClient(t, 5*electionTimeout, a.url(i)))
 	}
-	a.asks = newNATSClient(t, patience, urls...).conn
-	var clients []api
-	for i := range 2 * size {
-		limit := electionTimeout
-		if i >= size {
-			limit = 5 * electionTimeout
-		}
-		clients = append(clients, newNATSClient(t, limit, urls[i%size], urls[(i+1)%size]))
-	}
-	torture(t, a, a.net, clients, newNATSClient(t, electionTimeout, urls...))
+	torture(t, a, a.net, clients, readers, newNATSClient(t, electionTimeout, a.url(0), a.url(1), a.url(2)))
 }
