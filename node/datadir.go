@@ -19,6 +19,7 @@ var ErrDataDir = errors.New("node: data directory")
 //	raft/          log segments and Raft's vote
 //	snapshots/     of the state machine
 //	announced      how far events were announced
+//	identity       of which node and cluster it is
 type dataDir struct {
 	path string
 	lock *flock.Flock
@@ -48,5 +49,7 @@ func openDataDir(path string) (*dataDir, error) {
 
 func (d *dataDir) raft() string      { return filepath.Join(d.path, "raft") }
 func (d *dataDir) announced() string { return filepath.Join(d.path, "announced") }
+
+func (d *dataDir) identity() string { return filepath.Join(d.path, "identity") }
 
 func (d *dataDir) close() error { return d.lock.Close() }

@@ -30,6 +30,8 @@ type Node struct {
 	consensus *consensus
 	web       *web
 	reads     *readGate
+	failure   *failure
+	identity  *identity
 
 	publisherConn *natsgo.Conn
 	serviceConn   *natsgo.Conn
@@ -65,7 +67,8 @@ const (
 // runs until [Node.Close].
 //
 // Errors wrap [ErrConfig], [ErrDataDir], [ErrCorrupt] or [ErrListen]; what had
-// been started is ended again.
+// been started is ended again. A node that runs may stop by itself; see
+// [Node.Failed].
 func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -75,6 +78,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		log:          c.Logger.With("node", c.ID),
 		epochChanged: make(chan struct{}),
 		closed:       make(chan struct{}),
+		failure:      newFailure(),
 	}
 	n.leaving, n.leave = context.WithCancel(context.Background())
 	defer func() {
@@ -113,7 +117,9 @@ func (n *Node) spawn(name string, run func(context.Context)) {
 
 func (n *Node) openData() error {
 	if n.config.InMemory {
-		return nil
+		var err error
+		n.identity, err = openIdentity("", n.config.ID)
+		return err
 	}
 	dir, err := openDataDir(n.config.DataDir)
 	if err != nil {
@@ -121,6 +127,9 @@ func (n *Node) openData() error {
 	}
 	n.dir = dir
 	n.onClose("data directory", dir.close)
+	if n.identity, err = openIdentity(dir.identity(), n.config.ID); err != nil {
+		return err
+	}
 	if err := n.announced.load(dir.announced()); err != nil {
 		n.log.Warn("do not know how far events were announced; watchers will be told to read again", "error", err)
 	}
@@ -156,6 +165,7 @@ func (n *Node) openStores() (err error) {
 	if n.consensus, err = openStores(&n.config, n.dir); err != nil {
 		return err
 	}
+	n.consensus.storageFailed = func(err error) { n.fail(storageError(n.dir, err)) }
 	n.onClose("raft", n.consensus.stop)
 	// The log takes a damaged end for a write that a crash cut short, and drops
 	// it. Where nobody else could have announced more than is here, it was not.
@@ -233,10 +243,13 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 }
 
 func (n *Node) startConsensus() error {
-	if err := n.consensus.start(&n.config, n.dir, n.machine); err != nil {
+	n.consensus.acquainted = n.acquaint()
+	if err := n.consensus.start(&n.config, n.dir, &learning{FSM: n.machine, learn: n.learnCluster}); err != nil {
 		return err
 	}
+	n.consensus.acquainted.setMembers(n.voters)
 	n.onClose("raft", n.consensus.shutdown)
+	n.spawn("failure", n.obeyFailure)
 	n.reads = newReadGate(n.proveLeadership)
 	n.spawn("reads", n.reads.run)
 	if err := n.startReplica(); err != nil {
@@ -311,7 +324,7 @@ func (n *Node) end() error {
 }
 
 // WaitReady returns when the node can serve: it leads and answers, or it knows
-// the leader. The error is the cause of ctx, or [ErrClosed].
+// the leader. The error is the cause of ctx, [ErrClosed], or that of [Node.Err].
 func (n *Node) WaitReady(ctx context.Context) error {
 	_, err := n.lead(ctx)
 	if errors.Is(err, ErrNotLeader) {

@@ -1,6 +1,10 @@
 package node
 
-import "github.com/hashicorp/raft"
+import (
+	"fmt"
+
+	"github.com/hashicorp/raft"
+)
 
 // proveLeadership returns nil if this node led, with everything of earlier terms
 // applied, at some moment after the call: a majority follow it in its term, and
@@ -16,7 +20,7 @@ func (n *Node) proveLeadership() error {
 	// Raft's proof has every peer asked at once. What it proves by itself is not
 	// enough; see heard.
 	if err := n.consensus.raft.VerifyLeader().Error(); err != nil {
-		return raftError(err)
+		return fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
 	for {
 		servers := n.consensus.raft.GetConfiguration().Configuration().Servers

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -34,9 +33,14 @@ type consensus struct {
 	last      uint64 // newest index in log and snapshots when they were opened
 	closers   []io.Closer
 
-	raft    *raft.Raft
-	heard   *heard
-	leaders chan bool // leadership gained and lost, in order; see raft.Config.NotifyCh
+	raft  *raft.Raft
+	heard *heard
+	// Both are set before start. storageFailed must wait for nothing.
+	storageFailed func(error)
+	acquainted    *acquaintances
+
+	layer   *streamLayer // nil for a node on its own
+	leaders chan bool    // leadership gained and lost, in order; see raft.Config.NotifyCh
 }
 
 // openStores opens log, vote and snapshots: on disk, or in memory if there is
@@ -53,7 +57,8 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 	if err != nil {
 		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
 	}
-	n.logs, n.stable = log, log
+	store := &storage{WAL: log, fail: func(err error) { n.storageFailed(err) }}
+	n.logs, n.stable = store, store
 	n.closers = append(n.closers, log, meta)
 	defer func() {
 		if err != nil {
@@ -123,8 +128,11 @@ func corrupt(what string, dir *dataDir, err error) error {
 	if dir == nil {
 		return fmt.Errorf("node: start Raft: %w", err)
 	}
-	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%w %s: %s cannot be opened; check owner and permissions: %w", ErrDataDir, dir.path, what, err)
+	switch {
+	case full(err):
+		return fmt.Errorf("%w %s: %s cannot be written; %s: %w", ErrDataDir, dir.path, what, remedy(err), err)
+	case readOnly(err):
+		return fmt.Errorf("%w %s: %s cannot be opened; %s: %w", ErrDataDir, dir.path, what, remedy(err), err)
 	}
 	return fmt.Errorf("%w: %s cannot be read; nothing was changed; restore %s from a backup, or move it away and let the node join its cluster anew: %w", ErrCorrupt, what, dir.path, err)
 }
@@ -140,10 +148,11 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 	if own, ok := c.Peers[c.ID]; ok {
 		advertise = nodeAddr(own)
 	}
-	layer, err := newStreamLayer(c.Raft, advertise)
+	layer, err := newStreamLayer(c.Raft, advertise, n.acquainted)
 	if err != nil {
 		return nil, listenError("Raft", c.Raft, err)
 	}
+	n.layer = layer
 	t := &transport{heard: n.heard, NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:          layer,
 		MaxPool:         transportPool,

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -15,28 +16,45 @@ import (
 // yet; here names are passed on, and dialled when they are needed. And it leaves
 // connections open when it is closed, with a goroutine on each.
 type streamLayer struct {
-	listener  net.Listener
-	advertise net.Addr
+	listener   net.Listener
+	advertise  net.Addr
+	acquainted *acquaintances // nil: talks with anybody
 
 	mu     sync.Mutex
 	open   map[*streamConn]struct{}
 	closed bool
 }
 
-func newStreamLayer(addr string, advertise net.Addr) (*streamLayer, error) {
+func newStreamLayer(addr string, advertise net.Addr, acquainted *acquaintances) (*streamLayer, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	return &streamLayer{listener: l, advertise: advertise, open: make(map[*streamConn]struct{})}, nil
+	return &streamLayer{listener: l, advertise: advertise, acquainted: acquainted, open: make(map[*streamConn]struct{})}, nil
 }
 
-// Accept waits for another node.
-func (s *streamLayer) Accept() (net.Conn, error) { return s.track(s.listener.Accept()) }
+// Accept waits for another node, which is greeted when the connection is read from.
+func (s *streamLayer) Accept() (net.Conn, error) {
+	c, err := s.track(s.listener.Accept())
+	if err != nil {
+		return nil, err // not c, which would be no nil to the caller
+	}
+	return c, nil
+}
 
 // Dial connects to another node.
 func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return s.track(net.DialTimeout("tcp", string(addr), timeout))
+	c, err := s.track(net.DialTimeout("tcp", string(addr), timeout))
+	if err != nil {
+		return nil, err
+	}
+	if s.acquainted != nil {
+		c.greeted.Do(func() { c.greetErr = s.acquainted.dialled(c, timeout) })
+		if c.greetErr != nil {
+			return nil, errors.Join(c.greetErr, c.Close())
+		}
+	}
+	return c, nil
 }
 
 // Addr returns the address under which others know this node.
@@ -62,7 +80,7 @@ func (s *streamLayer) Close() error {
 }
 
 // track remembers a new connection until it is closed.
-func (s *streamLayer) track(conn net.Conn, err error) (net.Conn, error) {
+func (s *streamLayer) track(conn net.Conn, err error) (*streamConn, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +98,51 @@ func (s *streamLayer) track(conn net.Conn, err error) (net.Conn, error) {
 type streamConn struct {
 	net.Conn
 	layer *streamLayer
+
+	greeted  sync.Once
+	greetErr error
+	peer     identityRecord // written under the layer's lock, by who greets
+	heard    time.Time      // of who reads
+}
+
+// Read reads what comes after the greeting.
+func (c *streamConn) Read(b []byte) (int, error) {
+	a := c.layer.acquainted
+	if a == nil {
+		return c.Conn.Read(b)
+	}
+	c.greeted.Do(func() { c.greetErr = a.accepted(c, transportTimeout) })
+	if c.greetErr != nil {
+		return 0, io.EOF // what is to be said of it has been said
+	}
+	n, err := c.Conn.Read(b)
+	if now := time.Now(); n > 0 && now.Sub(c.heard) > a.recent/4 {
+		c.heard = now
+		a.heardOf(c.peer)
+	}
+	return n, err
+}
+
+// closeWhere closes connections that are open.
+func (s *streamLayer) closeWhere(condition func(*streamConn) bool) {
+	var found []*streamConn
+	s.mu.Lock()
+	for c := range s.open {
+		if condition(c) {
+			found = append(found, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range found {
+		c.Conn.Close() // who reads from it closes it again, and forgets it
+	}
+}
+
+// setPeer notes who is at the other end.
+func (c *streamConn) setPeer(peer identityRecord) {
+	c.layer.mu.Lock()
+	defer c.layer.mu.Unlock()
+	c.peer = peer
 }
 
 func (c *streamConn) Close() error {

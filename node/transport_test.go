@@ -12,7 +12,7 @@ import (
 // peerTransport listens on a free port.
 func peerTransport(t *testing.T) *transport {
 	t.Helper()
-	layer, err := newStreamLayer("127.0.0.1:0", nil)
+	layer, err := newStreamLayer("127.0.0.1:0", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -67,9 +68,22 @@ type process struct {
 
 func startProcess(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(os.Args[0], args...), done: make(chan struct{})}
+	return startAs(t, os.Args[:1], env, args...)
+}
+
+// startAs starts a node by a command that takes the node's arguments at its end.
+func startAs(t *testing.T, command, env []string, args ...string) *process {
+	t.Helper()
+	return startCommand(t, exec.Command(command[0], append(slices.Clone(command[1:]), args...)...), env)
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd, env []string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, done: make(chan struct{})}
 	p.cmd.Env = append(append(os.Environ(), asNode+"=1"), env...)
-	p.cmd.Dir = t.TempDir()
+	if p.cmd.Dir == "" {
+		p.cmd.Dir = t.TempDir()
+	}
 	var readers sync.WaitGroup
 	collect := func() (*output, *os.File) {
 		r, w, err := os.Pipe()
@@ -102,7 +116,7 @@ func startProcess(t *testing.T, env []string, args ...string) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("node %v printed:\n%s%s", args, p.stdout, p.stderr)
+			t.Logf("node %v printed:\n%s%s", cmd.Args[1:], p.stdout, p.stderr)
 		}
 	})
 	return p
