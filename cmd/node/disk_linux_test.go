@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 	"golang.org/x/sys/unix"
@@ -29,26 +28,10 @@ func (p *process) limitFiles(bytes uint64) {
 	}
 }
 
-// oneLine holds that the process said on standard error what went wrong in one line
-// that begins with node:, behind its log.
-func (p *process) oneLine(pattern string) {
-	p.t.Helper()
-	said := ""
-	for line := range strings.Lines(p.stderr.String()) {
-		if strings.HasPrefix(line, "node: ") {
-			said += line
-		}
-	}
-	if strings.Count(said, "\n") != 1 || !regexp.MustCompile(pattern).MatchString(said) {
-		p.t.Errorf("said %q; want one line that begins with node: and has %q", said, pattern)
-	}
-}
-
 // TestDiskFull: a node whose log does not fit on the disk any more says so and
 // ends, with a code of its own; nothing is acknowledged that was not stored; and
 // when there is room again it has all that was. It is so also if the write that did
-// not fit was cut in its middle, or was Raft's vote, or if there is not even room
-// to start.
+// not fit was cut in its middle.
 func TestDiskFull(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -57,7 +40,7 @@ func TestDiskFull(t *testing.T) {
 	}{
 		{"in the middle of a segment", 1 << 20, 10_000},
 		{"within one write", 1<<20 + 777, 300_000},
-		{"where a segment ends", 63 << 20, 1_000_000},
+		{"far into a segment", 63 << 20, 1_000_000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -169,15 +152,7 @@ func TestFullDiskOfOneNode(t *testing.T) {
 	conn := c.connect()
 	before := putSome(t, conn, "before", 20)
 	c.nodes[leader].limitFiles(segmentUsed(t, c.dirs[leader]))
-	acknowledged := make(map[string]uint64)
-	for end := time.Now().Add(limit); len(acknowledged) < 20; {
-		key := fmt.Sprintf("during.%d", len(acknowledged))
-		if revision, err := tryPut(conn, key, key); err == nil {
-			acknowledged[key] = revision
-		} else if time.Now().After(end) {
-			t.Fatalf("the others do not go on: %v", err)
-		}
-	}
+	acknowledged := putSome(t, conn, "during", 20)
 	if code := c.nodes[leader].exit(); code != exitItself {
 		t.Errorf("exit code %d, want %d", code, exitItself)
 	}
@@ -199,4 +174,22 @@ func segmentUsed(t *testing.T, dir string) uint64 {
 		t.Fatal(err)
 	}
 	return uint64(len(strings.TrimRight(string(data), "\x00")))
+}
+
+// TestVoteDoesNotFit: a node that cannot store its vote, or the term it is in, gives
+// none, and ends as one does that cannot store an entry.
+func TestVoteDoesNotFit(t *testing.T) {
+	c := startCluster(t, 3, nil)
+	acknowledged := putSome(t, c.connect(), "k", 20)
+	leader := c.leader()
+	other := (leader + 1) % 3
+	c.nodes[other].limitFiles(1)
+	c.nodes[leader].kill()
+	if code := c.nodes[other].exit(); code != exitItself {
+		t.Errorf("exit code %d, want %d", code, exitItself)
+	}
+	c.nodes[other].oneLine(`cannot write to the data directory .*: store Raft's (term|vote): .*file too large; make room there`)
+	c.restart(leader)
+	c.restart(other)
+	c.wantAll(acknowledged)
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -169,6 +170,21 @@ func (p *process) exit() int {
 	case <-time.After(limit):
 		p.t.Fatalf("the node did not end within %v", limit)
 		return 0
+	}
+}
+
+// oneLine holds that the process said on standard error what went wrong in one line
+// that begins with node:, behind its log.
+func (p *process) oneLine(pattern string) {
+	p.t.Helper()
+	said := ""
+	for line := range strings.Lines(p.stderr.String()) {
+		if strings.HasPrefix(line, "node: ") {
+			said += line
+		}
+	}
+	if strings.Count(said, "\n") != 1 || !regexp.MustCompile(pattern).MatchString(said) {
+		p.t.Errorf("said %q; want one line that begins with node: and has %q", said, pattern)
 	}
 }
 
