@@ -66,7 +66,10 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 		}
 	}()
 	if n.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir.path, snapshotsKept, logger); err != nil {
-		return nil, fmt.Errorf("%w %s: snapshots: %w", ErrDataDir, dir.path, err)
+		if cause := probe(dir.snapshots()); cause != nil {
+			err = cause // which Raft's error does not wrap
+		}
+		return nil, fmt.Errorf("%w %s: snapshots cannot be stored; %s: %w", ErrDataDir, dir.path, remedy(err), err)
 	}
 	if n.last, err = log.LastIndex(); err != nil {
 		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)

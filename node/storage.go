@@ -99,7 +99,7 @@ func remedy(err error) string {
 	case readOnly(err):
 		return "check the mount, its owner and permissions"
 	}
-	return "look after the disk"
+	return "look after the disk, and after what else is there"
 }
 
 func full(err error) bool {
