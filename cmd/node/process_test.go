@@ -23,6 +23,7 @@ const asNode = "WATCHCAST_TEST_AS_NODE"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asNode) != "" {
+		useTestNames()
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
@@ -131,19 +132,24 @@ func nodeArgs(dir string, more ...string) []string {
 // wait returns the submatches of pattern once standard output has it.
 func (p *process) wait(pattern string) []string {
 	p.t.Helper()
+	return p.waitFor(p.stdout, pattern)
+}
+
+func (p *process) waitFor(o *output, pattern string) []string {
+	p.t.Helper()
 	re := regexp.MustCompile(pattern)
 	timeout := time.After(limit)
 	for {
-		p.stdout.mu.Lock()
-		match, changed := re.FindStringSubmatch(p.stdout.text.String()), p.stdout.changed
-		p.stdout.mu.Unlock()
+		o.mu.Lock()
+		match, changed := re.FindStringSubmatch(o.text.String()), o.changed
+		o.mu.Unlock()
 		if match != nil {
 			return match
 		}
 		select {
 		case <-changed:
 		case <-p.done:
-			if match := re.FindStringSubmatch(p.stdout.String()); match != nil {
+			if match := re.FindStringSubmatch(o.String()); match != nil {
 				return match
 			}
 			p.t.Fatalf("the node ended without printing %q", pattern)
