@@ -234,3 +234,38 @@ func TestIdentityIsKnownWithTheFirstWrite(t *testing.T) {
 		t.Errorf("the record is %s, %v; the cluster is %s", data, err, n.Status().Cluster)
 	}
 }
+
+// TestStrangersPart: a node that learns of which cluster it is closes what connects
+// it with another cluster, and nothing else.
+func TestStrangersPart(t *testing.T) {
+	t.Parallel()
+	var none error
+	self := greeted(t, identityRecord{Node: "n1", Directory: "d1"}, &none)
+	accepted := make(map[string]net.Conn)
+	for _, other := range []identityRecord{{"n2", "d2", "A"}, {"n3", "d3", "B"}, {"n4", "d4", ""}} {
+		conn, err := net.Dial("tcp", self.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := (hello{identityRecord: other}).send(conn); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte("xy")); err != nil {
+			t.Fatal(err)
+		}
+		if accepted[other.Node], err = self.Accept(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(accepted[other.Node], make([]byte, 1)); err != nil {
+			t.Fatalf("%s is refused: %v", other.Node, err)
+		}
+	}
+	self.acquainted.part(self, "A")
+	for node, conn := range accepted {
+		if _, err := io.ReadFull(conn, make([]byte, 1)); (err != nil) != (node == "n3") {
+			t.Errorf("the connection with %s: %v", node, err)
+		}
+		conn.Close()
+	}
+}
