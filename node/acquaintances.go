@@ -26,7 +26,8 @@ type acquaintances struct {
 	self *identity
 	log  *slog.Logger
 	fail func(error)
-	// recent is for how long who was heard of is taken to be alive.
+	// recent is for how long who was heard of, and has a connection with this node, is
+	// taken to be alive.
 	recent time.Duration
 
 	repeats *repeats
@@ -118,6 +119,16 @@ func (a *acquaintances) heardOf(peer identityRecord) {
 	defer a.mu.Unlock()
 	if known := a.peers[peer.Node]; known.directory == peer.Directory {
 		a.peers[peer.Node] = acquaintance{peer.Directory, now}
+	}
+}
+
+// gone forgets a process that nothing connects this node with any more: another one
+// may take part under its id.
+func (a *acquaintances) gone(peer identityRecord) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.peers[peer.Node].directory == peer.Directory {
+		delete(a.peers, peer.Node)
 	}
 }
 

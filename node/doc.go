@@ -24,6 +24,12 @@
 //
 // [Start] starts the node's goroutines; [Node.Close] ends them and waits. A
 // node has those of its parts (Raft, the broker, its two connections to it,
-// HTTP) and four of its own: the dispatcher, one that follows leadership, one
-// that runs while it leads, and one that records how far was announced.
+// HTTP) and six of its own: the dispatcher, one that follows leadership, one
+// that runs while it leads, one that proves leadership for reads, one that records
+// how far was announced, and one that ends Raft if the node must not go on.
+//
+// # Failure
+//
+// A node that cannot write its log, or finds that it is of another cluster or the
+// second of its id, stops by itself: see [Node.Failed].
 package node

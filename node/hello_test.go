@@ -29,7 +29,8 @@ func greeted(t *testing.T, who identityRecord, failed *error) *streamLayer {
 	return layer
 }
 
-// meets connects one end with another, and has that read.
+// meets connects one end with another, and has that read. The connection stays until
+// the end of the test.
 func meets(t *testing.T, from, to *streamLayer) error {
 	t.Helper()
 	read := make(chan error, 1)
@@ -40,17 +41,16 @@ func meets(t *testing.T, from, to *streamLayer) error {
 			return
 		}
 		_, err = io.ReadFull(conn, make([]byte, 1))
-		read <- errors.Join(err, conn.Close())
+		if err != nil {
+			conn.Close()
+		}
+		read <- err
 	}()
 	conn, err := from.Dial(raft.ServerAddress(to.Addr().String()), patience)
 	if err == nil {
 		_, err = conn.Write([]byte("x"))
 	}
-	accepted := within(t, "the other end", func() error { return <-read })
-	if conn != nil {
-		conn.Close()
-	}
-	return errors.Join(err, accepted)
+	return errors.Join(err, within(t, "the other end", func() error { return <-read }))
 }
 
 // TestWhoMayTalk is who talks Raft with whom, and when a node stops by itself.
@@ -134,6 +134,28 @@ func TestDoubleMakesRoom(t *testing.T) {
 	again := greeted(t, identityRecord{Node: "n2", Directory: "dx", Cluster: "A"}, &stopped)
 	if err := meets(t, again, self); err == nil || !errors.Is(stopped, ErrSameID) {
 		t.Errorf("the double comes in again: %v, stopped with %v", err, stopped)
+	}
+
+	// When the member is gone, another may take its place.
+	self.closeAll("n2")
+	stopped = nil
+	if err := meets(t, again, self); err != nil || stopped != nil {
+		t.Errorf("who replaces the member is refused: %v, stopped with %v", err, stopped)
+	}
+}
+
+// closeAll closes what connects this end with a node.
+func (s *streamLayer) closeAll(node string) {
+	var found []*streamConn
+	s.mu.Lock()
+	for c := range s.open {
+		if c.peer.Node == node {
+			found = append(found, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range found {
+		c.Close()
 	}
 }
 

@@ -27,6 +27,8 @@ func (n *Node) unready() string {
 	switch {
 	case n.closing():
 		return "it is stopping"
+	case n.Err() != nil:
+		return "it has stopped by itself: " + plain(n.Err())
 	case leader == "":
 		return "no leader; are a majority of the nodes up and connected?"
 	case leader == n.config.ID && e == nil:

@@ -58,6 +58,9 @@ func TestNoNextSegment(t *testing.T) {
 	if e, err := n.Get(bounded(t), "k0", Stale(0)); err != nil || e.Revision != acknowledged["k0"] {
 		t.Errorf("a stale read of it: revision %d, %v; want %d", e.Revision, err, acknowledged["k0"])
 	}
+	if reason := n.unready(); !strings.Contains(reason, "stopped by itself: cannot write to the data directory") {
+		t.Errorf("it is not ready because %q", reason)
+	}
 	if err := w.Err(); err != nil {
 		t.Errorf("its watcher ended: %v", err)
 	}

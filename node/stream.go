@@ -146,9 +146,17 @@ func (c *streamConn) setPeer(peer identityRecord) {
 }
 
 func (c *streamConn) Close() error {
-	c.layer.mu.Lock()
-	delete(c.layer.open, c)
-	c.layer.mu.Unlock()
+	s := c.layer
+	s.mu.Lock()
+	delete(s.open, c)
+	last := c.peer.Node != ""
+	for other := range s.open {
+		last = last && (other.peer.Node != c.peer.Node || other.peer.Directory != c.peer.Directory)
+	}
+	s.mu.Unlock()
+	if last {
+		s.acquainted.gone(c.peer)
+	}
 	return c.Conn.Close()
 }
 
