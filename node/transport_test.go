@@ -62,6 +62,15 @@ func TestLateAnswersProveNothing(t *testing.T) {
 		}
 	}
 
+	signalled := func(changed <-chan struct{}) {
+		t.Helper()
+		select {
+		case <-changed:
+		case <-time.After(patience):
+			t.Fatal("who waits is not told of an answer")
+		}
+	}
+
 	early := ask("n2")
 	rpc := question()
 	proof := leader.heard.begin()
@@ -82,14 +91,14 @@ func TestLateAnswersProveNothing(t *testing.T) {
 	if followed(proof) {
 		t.Error("nonvoters count")
 	}
-	<-changed
+	signalled(changed)
 	_, changed = leader.heard.majority("n1", servers, term, proof)
 	now := ask("n2")
 	answer(question(), now, term)
 	if !followed(proof) {
 		t.Error("an answer to a question from after the proof began does not count")
 	}
-	<-changed
+	signalled(changed)
 	if next := leader.heard.begin(); followed(next) {
 		t.Error("it counts for the next proof, too")
 	}
