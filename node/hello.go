@@ -30,8 +30,6 @@ const (
 	maxHello   = 4 << 10 // bytes of JSON
 )
 
-var errRefused = errors.New("refused")
-
 // send writes h: magic, length in two bytes, JSON.
 func (h hello) send(w io.Writer) error {
 	data, err := json.Marshal(h)
