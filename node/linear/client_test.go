@@ -27,7 +27,7 @@ type load struct {
 const (
 	keysAtOnce = 3
 	keyBudget  = 600 // requests on keysAtOnce keys before others take their place
-	unknownIs  = 40  // so much of it: those are what makes a search long
+	unknownIs  = 100 // so much of it: those are what makes a search long
 
 	retry = 10 * time.Millisecond // after a request that was turned away
 )
@@ -81,7 +81,7 @@ func (l *load) client(ctx context.Context, id int, seed uint64, a api) {
 
 const (
 	readPeriod = 10 * time.Millisecond
-	readsAhead = 100 // under way at a time
+	readsAhead = 8 // under way at a time; with more a search may not end
 )
 
 // reader reads at a steady pace, without waiting for answers, until ctx ends. So

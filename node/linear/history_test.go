@@ -6,6 +6,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func (h *history) check(dir string) error {
 		return err
 	}
 	for key, ops := range h.ops {
-		verdict, info := porcupine.CheckOperationsVerbose(model, ops, checkTime)
+		verdict, info := porcupine.CheckOperationsVerbose(model, thin(ops), checkTime)
 		if verdict == porcupine.Ok {
 			continue
 		}
@@ -97,9 +98,9 @@ func (h *history) check(dir string) error {
 			path = err.Error()
 		}
 		if verdict == porcupine.Unknown {
-			return fmt.Errorf("the %d operations on %s were not checked within %v; see %s", len(ops), key, checkTime, path)
+			return fmt.Errorf("the operations on %s were not checked within %v; see %s:\n%s", key, checkTime, path, list(ops))
 		}
-		return fmt.Errorf("no order explains the %d operations on %s; see %s", len(ops), key, path)
+		return fmt.Errorf("no order explains the operations on %s; see %s:\n%s", key, path, list(ops))
 	}
 	return nil
 }
@@ -142,6 +143,21 @@ func growing(ops []porcupine.Operation, counts func(input) bool) error {
 		}
 	}
 	return nil
+}
+
+// list is the operations as they began, for a log.
+func list(ops []porcupine.Operation) string {
+	ops = slices.Clone(ops)
+	slices.SortFunc(ops, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+	var lines strings.Builder
+	for _, op := range ops {
+		back := "never"
+		if op.Return != never {
+			back = time.Duration(op.Return).String()
+		}
+		fmt.Fprintf(&lines, "%v to %s, client %d: %s\n", time.Duration(op.Call), back, op.ClientId, describe(op))
+	}
+	return lines.String()
 }
 
 func describe(op porcupine.Operation) string { return model.DescribeOperation(op.Input, op.Output) }
