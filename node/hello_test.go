@@ -169,7 +169,7 @@ func TestBadGreeting(t *testing.T) {
 		"no JSON":          append(binary.BigEndian.AppendUint16([]byte(helloMagic), 3), "abc"...),
 		"cut":              append(binary.BigEndian.AppendUint16([]byte(helloMagic), 300), "{}"...),
 		"nothing":          nil,
-		"another version":  append(binary.BigEndian.AppendUint16([]byte("WCR9"), 43), `{"node":"n2","directory":"d2","cluster":"A"}x`...),
+		"another version":  append(binary.BigEndian.AppendUint16([]byte("WCR9"), 44), `{"node":"n2","directory":"d2","cluster":"A"}x`...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
