@@ -12,7 +12,8 @@ import (
 type Code int
 
 // The codes a request may be answered with. Nothing was changed, except that
-// after CodeUnknown it may have been.
+// after CodeUnknown and CodeUnavailable it may have been: a node that leads no more
+// does nothing, but the next leader may have received the same request.
 const (
 	CodeBadRequest  Code = 400 // malformed key, header or value; do not repeat
 	CodeNotFound    Code = 404 // no such key

@@ -60,7 +60,11 @@ func (c *natsClient) do(ctx context.Context, in input) (output, bool) {
 		return output{result: conflict}, true
 	case "504":
 		return output{result: unknown}, true
-	case "429", "503":
+	case "503":
+		// Of a node that leads no more. Its successor may have received the same
+		// request, and carry it out.
+		return output{result: unknown}, true
+	case "429":
 		return output{}, false
 	default:
 		c.t.Errorf("%s: %s %s, which nothing here can cause", in, code, reply.Header.Get("Nats-Service-Error"))
