@@ -12,16 +12,17 @@ import (
 type Code int
 
 // The codes a request may be answered with. Nothing was changed, except that
-// after CodeUnknown it may have been.
+// after CodeUnknown and CodeUnavailable it may have been: a node that leads no more
+// does nothing, but the next leader may have received the same request.
 const (
 	CodeBadRequest  Code = 400 // malformed key, header or value; do not repeat
 	CodeNotFound    Code = 404 // no such key
 	CodeConflict    Code = 409 // the condition of Kv-If-Rev does not hold
 	CodeTooLarge    Code = 413 // key or value over the limit
 	CodeBusy        Code = 429 // too many requests under way; repeat later
-	CodeInternal    Code = 500 // a defect or a failed disk; see the node's log
+	CodeInternal    Code = 500 // a defect; see the node's log
 	CodeUnavailable Code = 503 // this node does not lead, or there is no leader; repeat
-	CodeUnknown     Code = 504 // leadership was lost on the way: applied or not, read to know
+	CodeUnknown     Code = 504 // leadership was lost on the way, or a disk failed: applied or not, read to know
 )
 
 // Error is a failed request. Two errors with the same code are the same to

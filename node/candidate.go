@@ -8,16 +8,16 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// identity is what a node says of itself on its Raft port: JSON.
-type identity struct {
+// introduction is what a node says of itself on its Raft port: JSON.
+type introduction struct {
 	ID         string `json:"id"`
 	Cluster    string `json:"cluster"`     // id; empty if it does not know any
 	Founded    bool   `json:"founded"`     // it is a member of some cluster
 	MaxPayload int64  `json:"max_payload"` // of its broker, in bytes
 }
 
-func (n *Node) identity() identity {
-	return identity{
+func (n *Node) introduce() introduction {
+	return introduction{
 		ID:         n.config.ID,
 		Cluster:    n.clusterID(),
 		Founded:    !n.joining.Load() && len(n.servers()) > 0,
@@ -72,7 +72,7 @@ func (n *Node) checkCandidate(ctx context.Context, id, address string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	var peer identity
+	var peer introduction
 	if err := n.peers.get(ctx, address, identityPath, &peer); err != nil {
 		return fmt.Errorf("%w: %s at %s: %w; is it running there, and is this its Raft address as seen from %s?", ErrUnreachable, id, address, err, n.config.ID)
 	}

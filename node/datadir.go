@@ -21,6 +21,7 @@ var ErrDataDir = errors.New("node: data directory")
 //	announced      how far events were announced
 //	joining        exists while the node joins a cluster
 //	restore-*      a backup that is being received
+//	identity       of which node and cluster it is
 type dataDir struct {
 	path string
 	lock *flock.Flock
@@ -45,10 +46,27 @@ func openDataDir(path string) (*dataDir, error) {
 		d.close()
 		return fail("cannot be written to; check its owner and permissions", err)
 	}
+	// What is there already may be writable where nothing new can be made.
+	if err := probe(path); err != nil {
+		d.close()
+		return fail("cannot be written to; "+remedy(err), err)
+	}
 	return d, nil
+}
+
+// probe makes a file in dir and removes it.
+func probe(dir string) error {
+	f, err := os.CreateTemp(dir, "probe")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 func (d *dataDir) raft() string      { return filepath.Join(d.path, "raft") }
 func (d *dataDir) announced() string { return filepath.Join(d.path, "announced") }
+
+func (d *dataDir) snapshots() string { return filepath.Join(d.path, "snapshots") }
+func (d *dataDir) identity() string  { return filepath.Join(d.path, "identity") }
 
 func (d *dataDir) close() error { return d.lock.Close() }

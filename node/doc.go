@@ -26,9 +26,15 @@
 //
 // [Start] starts the node's goroutines; [Node.Close] ends them and waits. A
 // node has those of its parts (Raft, the broker, its two connections to it,
-// HTTP) and seven of its own: the dispatcher, one that follows leadership, one
+// HTTP) and eight of its own: the dispatcher, one that follows leadership, one
 // that runs while it leads, one that records how far was announced, one that
-// serves proofs of leadership to reads, and two that follow who belongs to the
-// cluster, and whether this node does. A node that joins has one more until it has
-// joined. A Raft port has two that accept connections.
+// serves proofs of leadership to reads, one that ends Raft if the node must not go
+// on, and two that follow who belongs to the cluster, and whether this node does. A
+// node that joins has one more until it has joined. A Raft port has two that accept
+// connections.
+//
+// # Failure
+//
+// A node that cannot write its log, or finds that it is of another cluster or the
+// second of its id, stops by itself: see [Node.Failed].
 package node

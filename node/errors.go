@@ -41,7 +41,7 @@ var (
 	ErrClosed = errors.New("node: closed")
 )
 
-// raftError turns an error of a Raft future into one of ours.
+// raftError turns an error of the future of a Raft command into one of ours.
 func raftError(err error) error {
 	switch {
 	case err == nil:
@@ -50,10 +50,10 @@ func raftError(err error) error {
 		return ErrNotLeader
 	case errors.Is(err, raft.ErrEnqueueTimeout):
 		return ErrBusy
-	case errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrAbortedByRestore):
-		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
-	return err
+	// Leadership was lost, or Raft shut down; or the log could not be written, and
+	// may hold the entry all the same.
+	return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 }
 
 // serviceError gives an error the code that goes over the wire.
@@ -75,7 +75,9 @@ func serviceError(err error) error {
 		code = nats.CodeTooLarge
 	case errors.Is(err, ErrBusy):
 		code = nats.CodeBusy
-	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrNoLeader), errors.Is(err, ErrBehind), errors.Is(err, ErrRemoved), errors.Is(err, ErrRestoring), errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrNoLeader), errors.Is(err, ErrBehind), errors.Is(err, ErrRemoved),
+		errors.Is(err, ErrRestoring), errors.Is(err, ErrClosed),
+		errors.Is(err, ErrStorage), errors.Is(err, ErrOtherCluster), errors.Is(err, ErrSameID):
 		code = nats.CodeUnavailable
 	case errors.Is(err, ErrUnknownOutcome):
 		code = nats.CodeUnknown

@@ -36,7 +36,7 @@ func TestWireErrors(t *testing.T) {
 		{raftError(raft.ErrLeadershipLost), nats.CodeUnknown},
 		{raftError(raft.ErrRaftShutdown), nats.CodeUnknown},
 		{raftError(raft.ErrAbortedByRestore), nats.CodeUnknown},
-		{raftError(errors.New("disk on fire")), nats.CodeInternal},
+		{raftError(errors.New("disk on fire")), nats.CodeUnknown},
 		{context.Canceled, nats.CodeInternal},
 	} {
 		err := serviceError(c.err)

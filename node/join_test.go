@@ -149,7 +149,7 @@ func TestJoinWaitsForALeader(t *testing.T) {
 		done <- result{n, err}
 	}()
 	eventually(t, "the node that joins listens", func() bool {
-		var who identity
+		var who introduction
 		return newPeers(nil).get(bounded(t), joins.Raft, identityPath, &who) == nil && who.ID == "n2"
 	})
 	select {

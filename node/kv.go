@@ -124,6 +124,9 @@ func (n *Node) lead(ctx context.Context) (*epoch, error) {
 		if n.removed.Load() {
 			return nil, ErrRemoved
 		}
+		if err := n.Err(); err != nil {
+			return nil, err
+		}
 		e, changed := n.currentEpoch()
 		if e != nil {
 			return e, nil
@@ -133,6 +136,7 @@ func (n *Node) lead(ctx context.Context) (*epoch, error) {
 		}
 		select {
 		case <-changed:
+		case <-n.Failed():
 		case <-time.After(leaderPoll):
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w", ErrNoLeader, context.Cause(ctx))

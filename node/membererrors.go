@@ -27,7 +27,10 @@ var (
 	// ErrUnreachable says that the leader does not reach the node at its Raft
 	// address, or reaches another one there.
 	ErrUnreachable = errors.New("node: not reached by the leader")
-	// ErrOtherCluster says that the node's data are of another cluster.
+	// ErrOtherCluster says that the node's data are of another cluster: that of the
+	// node that is to be added, or of this one, which has stopped by itself because so
+	// many of the nodes that it knows are of another cluster that no majority is left.
+	// Nothing was exchanged with them.
 	ErrOtherCluster = errors.New("node: data of another cluster")
 	// ErrSmallPayload says that the node's broker does not take messages with the
 	// longest value that the cluster allows.

@@ -33,6 +33,8 @@ type Node struct {
 	reads     *readGate
 	gate      writeGate
 	restoring sync.Mutex // held by Restore; never waited for
+	failure   *failure
+	identity  *identity
 
 	publisherConn *natsgo.Conn
 	serviceConn   *natsgo.Conn
@@ -79,7 +81,8 @@ const recordPeriod = time.Second // how often the announced revision is recorded
 // runs until [Node.Close].
 //
 // Errors wrap [ErrConfig], [ErrDataDir], [ErrCorrupt], [ErrListen] or [ErrJoin]; what had
-// been started is ended again.
+// been started is ended again. A node that runs may stop by itself; see
+// [Node.Failed].
 func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -92,6 +95,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		roster:       newRoster(),
 		configured:   make(chan struct{}, 1),
 		changes:      make(chan struct{}, 1),
+		failure:      newFailure(),
 	}
 	n.leaving, n.leave = context.WithCancel(context.Background())
 	defer func() {
@@ -131,7 +135,9 @@ func (n *Node) spawn(name string, run func(context.Context)) {
 
 func (n *Node) openData() error {
 	if n.config.InMemory {
-		return nil
+		var err error
+		n.identity, err = openIdentity("", n.config.ID)
+		return err
 	}
 	dir, err := openDataDir(n.config.DataDir)
 	if err != nil {
@@ -139,6 +145,9 @@ func (n *Node) openData() error {
 	}
 	n.dir = dir
 	n.onClose("data directory", dir.close)
+	if n.identity, err = openIdentity(dir.identity(), n.config.ID); err != nil {
+		return err
+	}
 	if err := n.announced.load(dir.announced()); err != nil {
 		n.log.Warn("do not know how far events were announced; watchers will be told to read again", "error", err)
 	}
@@ -174,6 +183,7 @@ func (n *Node) openStores() (err error) {
 	if n.consensus, err = openStores(&n.config, n.dir); err != nil {
 		return err
 	}
+	n.consensus.storageFailed = func(err error) { n.fail(storageError(n.dir, err)) }
 	n.onClose("raft", n.consensus.stop)
 	// The log takes a damaged end for a write that a crash cut short, and drops
 	// it. Where nobody else could have announced more than is here, it was not.
@@ -251,9 +261,11 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 }
 
 func (n *Node) startConsensus() error {
-	if err := n.consensus.start(&n.config, n.dir, machine{n.machine, n.configured}); err != nil {
+	n.consensus.acquainted = n.acquaint()
+	if err := n.consensus.start(&n.config, n.dir, machine{&learning{FSM: n.machine, learn: n.learnCluster}, n.configured}); err != nil {
 		return err
 	}
+	n.consensus.acquainted.setMembers(n.voters)
 	n.onClose("raft", n.consensus.shutdown)
 	n.joining.Store(n.consensus.joining)
 	n.peers = newPeers(n.consensus.secure)
@@ -261,6 +273,7 @@ func (n *Node) startConsensus() error {
 	n.roster.set(n.membership())
 	n.spawn("removal", n.watchRemoval)
 	n.spawn("members", n.followMembers)
+	n.spawn("failure", n.obeyFailure)
 	n.reads = newReadGate(n.proveLeadership)
 	n.spawn("reads", n.reads.run)
 	if err := n.startReplica(); err != nil {
@@ -315,7 +328,8 @@ func (n *Node) end() error {
 }
 
 // WaitReady returns when the node can serve: it leads and answers, or it knows
-// the leader. The error is the cause of ctx, [ErrClosed] or [ErrRemoved].
+// the leader. The error is the cause of ctx, [ErrClosed], [ErrRemoved], or that of
+// [Node.Err].
 func (n *Node) WaitReady(ctx context.Context) error {
 	_, err := n.lead(ctx)
 	if errors.Is(err, ErrNotLeader) {

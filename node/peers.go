@@ -111,7 +111,7 @@ func (n *Node) startPeers() {
 		return
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+identityPath, func(w http.ResponseWriter, _ *http.Request) { n.writeJSON(w, http.StatusOK, n.identity()) })
+	mux.HandleFunc("GET "+identityPath, func(w http.ResponseWriter, _ *http.Request) { n.writeJSON(w, http.StatusOK, n.introduce()) })
 	n.memberRoutes(mux, n.carryOut) // the other node has found out who leads
 	s := &peerServer{server: &http.Server{
 		Handler:           mux,

@@ -13,8 +13,8 @@ import (
 // the cluster already, so it is the one place where nodes know each other without
 // another address, and another secret.
 //
-// The first byte of a connection tells which it is: a call of Raft's is numbered
-// from 0, and a request of HTTP begins with a letter.
+// The first byte of a connection tells which it is: Raft's begin with a greeting
+// (hello), and requests of HTTP with a letter.
 type raftPort struct {
 	listener net.Listener
 	secure   *raftTLS

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"fmt"
+
 	"github.com/hashicorp/raft"
 )
 
@@ -20,7 +22,7 @@ func (n *Node) proveLeadership() error {
 	}
 	begun := n.consensus.acks.begin()
 	if err := n.consensus.raft.VerifyLeader().Error(); err != nil {
-		return raftError(err)
+		return fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
 	for !n.acknowledged(e.term, begun) {
 		next := n.consensus.acks.next()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -36,10 +35,15 @@ type consensus struct {
 
 	joining bool // started to join a cluster, and not known to be a member yet
 
+	// Both are set before start. storageFailed must wait for nothing.
+	storageFailed func(error)
+	acquainted    *acquaintances
+
 	raft    *raft.Raft
 	acks    *acks
 	secure  *raftTLS           // nil without RaftTLS
 	port    *raftPort          // nil without a Raft address
+	layer   *streamLayer       // nil without a Raft address
 	address raft.ServerAddress // where the others reach this node
 	leaders chan bool          // leadership gained and lost, in order; see raft.Config.NotifyCh
 }
@@ -58,7 +62,8 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 	if err != nil {
 		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
 	}
-	n.logs, n.stable = log, log
+	store := &storage{WAL: log, fail: func(err error) { n.storageFailed(err) }}
+	n.logs, n.stable = store, store
 	n.closers = append(n.closers, log, meta)
 	defer func() {
 		if err != nil {
@@ -66,7 +71,10 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 		}
 	}()
 	if n.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir.path, snapshotsKept, logger); err != nil {
-		return nil, fmt.Errorf("%w %s: snapshots: %w", ErrDataDir, dir.path, err)
+		if cause := probe(dir.snapshots()); cause != nil {
+			err = cause // which Raft's error does not wrap
+		}
+		return nil, fmt.Errorf("%w %s: snapshots cannot be stored; %s: %w", ErrDataDir, dir.path, remedy(err), err)
 	}
 	if n.last, err = log.LastIndex(); err != nil {
 		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
@@ -139,8 +147,11 @@ func corrupt(what string, dir *dataDir, err error) error {
 	if dir == nil {
 		return fmt.Errorf("node: start Raft: %w", err)
 	}
-	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%w %s: %s cannot be opened; check owner and permissions: %w", ErrDataDir, dir.path, what, err)
+	switch {
+	case full(err):
+		return fmt.Errorf("%w %s: %s cannot be written; %s: %w", ErrDataDir, dir.path, what, remedy(err), err)
+	case readOnly(err):
+		return fmt.Errorf("%w %s: %s cannot be opened; %s: %w", ErrDataDir, dir.path, what, remedy(err), err)
 	}
 	return fmt.Errorf("%w: %s cannot be read; nothing was changed; restore %s from a backup, or move it away and let the node join its cluster anew: %w", ErrCorrupt, what, dir.path, err)
 }
@@ -167,9 +178,9 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 		return nil, listenError("Raft", c.Raft, err)
 	}
 	n.port = port
-	layer := newStreamLayer(port.raft, advertise, n.secure)
+	n.layer = newStreamLayer(port.raft, advertise, n.secure, n.acquainted)
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:          layer,
+		Stream:          n.layer,
 		MaxPool:         transportPool,
 		MaxRPCsInFlight: pipelineRoom,
 		Timeout:         transportTimeout,

@@ -62,7 +62,7 @@ func secureTransport(t *testing.T, secure *raftTLS) *raft.NetworkTransport {
 		t.Fatal(err)
 	}
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: newStreamLayer(port.raft, nil, secure), MaxPool: 1, Timeout: patience, Logger: hclog.NewNullLogger(),
+		Stream: newStreamLayer(port.raft, nil, secure, nil), MaxPool: 1, Timeout: patience, Logger: hclog.NewNullLogger(),
 	})
 	t.Cleanup(func() { transport.Close(); port.Close() })
 	return transport

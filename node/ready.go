@@ -29,6 +29,8 @@ func (n *Node) unready() string {
 		return "it is stopping"
 	case n.removed.Load():
 		return plain(ErrRemoved)
+	case n.Err() != nil:
+		return "it has stopped by itself: " + plain(n.Err())
 	case n.joining.Load() && len(n.servers()) == 0:
 		return "joining a cluster, and nothing heard of it yet"
 	case leader == "":

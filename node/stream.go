@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -15,26 +16,49 @@ import (
 // yet; here names are passed on, and dialled when they are needed. And it leaves
 // connections open when it is closed, with a goroutine on each.
 type streamLayer struct {
-	listener  net.Listener
-	advertise net.Addr
-	secure    *raftTLS // nil: not encrypted
+	listener   net.Listener
+	advertise  net.Addr
+	secure     *raftTLS       // nil: not encrypted
+	acquainted *acquaintances // nil: talks with anybody
 
 	mu     sync.Mutex
 	open   map[*streamConn]struct{}
 	closed bool
 }
 
-func newStreamLayer(l net.Listener, advertise net.Addr, secure *raftTLS) *streamLayer {
-	return &streamLayer{listener: l, advertise: advertise, secure: secure, open: make(map[*streamConn]struct{})}
+func newStreamLayer(l net.Listener, advertise net.Addr, secure *raftTLS, acquainted *acquaintances) *streamLayer {
+	return &streamLayer{listener: l, advertise: advertise, secure: secure, acquainted: acquainted, open: make(map[*streamConn]struct{})}
 }
 
-// Accept waits for another node. Its port has seen to it that it is one.
-func (s *streamLayer) Accept() (net.Conn, error) { return s.track(s.listener.Accept()) }
+// Accept waits for another node, which is greeted when the connection is read from.
+// Its port has seen to what encrypts it.
+func (s *streamLayer) Accept() (net.Conn, error) {
+	c, err := s.track(s.listener.Accept())
+	if err != nil {
+		return nil, err // not c, which would be no nil to the caller
+	}
+	return c, nil
+}
 
-// Dial connects to another node.
+// Dial connects to another node, and greets it.
 func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	end := time.Now().Add(timeout)
-	conn, err := s.track(net.DialTimeout("tcp", string(addr), timeout))
+	c, err := s.track(s.dial(addr, timeout))
+	if err != nil {
+		return nil, err
+	}
+	if s.acquainted != nil {
+		c.greeted.Do(func() { c.greetErr = s.acquainted.dialled(c, time.Until(end)) })
+		if c.greetErr != nil {
+			return nil, errors.Join(c.greetErr, c.Close())
+		}
+	}
+	return c, nil
+}
+
+func (s *streamLayer) dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	end := time.Now().Add(timeout)
+	conn, err := net.DialTimeout("tcp", string(addr), timeout)
 	if err != nil || s.secure == nil {
 		return conn, err
 	}
@@ -68,7 +92,7 @@ func (s *streamLayer) Close() error {
 }
 
 // track remembers a new connection until it is closed.
-func (s *streamLayer) track(conn net.Conn, err error) (net.Conn, error) {
+func (s *streamLayer) track(conn net.Conn, err error) (*streamConn, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -86,12 +110,65 @@ func (s *streamLayer) track(conn net.Conn, err error) (net.Conn, error) {
 type streamConn struct {
 	net.Conn
 	layer *streamLayer
+
+	greeted  sync.Once
+	greetErr error
+	peer     identityRecord // written under the layer's lock, by who greets
+	heard    time.Time      // of who reads
+}
+
+// Read reads what comes after the greeting.
+func (c *streamConn) Read(b []byte) (int, error) {
+	a := c.layer.acquainted
+	if a == nil {
+		return c.Conn.Read(b)
+	}
+	c.greeted.Do(func() { c.greetErr = a.accepted(c, transportTimeout) })
+	if c.greetErr != nil {
+		return 0, io.EOF // what is to be said of it has been said
+	}
+	n, err := c.Conn.Read(b)
+	if now := time.Now(); n > 0 && now.Sub(c.heard) > a.recent/4 {
+		c.heard = now
+		a.heardOf(c.peer)
+	}
+	return n, err
+}
+
+// closeWhere closes connections that are open.
+func (s *streamLayer) closeWhere(condition func(*streamConn) bool) {
+	var found []*streamConn
+	s.mu.Lock()
+	for c := range s.open {
+		if condition(c) {
+			found = append(found, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range found {
+		c.Conn.Close() // who reads from it closes it again, and forgets it
+	}
+}
+
+// setPeer notes who is at the other end.
+func (c *streamConn) setPeer(peer identityRecord) {
+	c.layer.mu.Lock()
+	defer c.layer.mu.Unlock()
+	c.peer = peer
 }
 
 func (c *streamConn) Close() error {
-	c.layer.mu.Lock()
-	delete(c.layer.open, c)
-	c.layer.mu.Unlock()
+	s := c.layer
+	s.mu.Lock()
+	delete(s.open, c)
+	last := c.peer.Node != ""
+	for other := range s.open {
+		last = last && (other.peer.Node != c.peer.Node || other.peer.Directory != c.peer.Directory)
+	}
+	s.mu.Unlock()
+	if last {
+		s.acquainted.gone(c.peer)
+	}
 	return c.Conn.Close()
 }
 

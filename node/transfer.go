@@ -36,8 +36,11 @@ func (n *Node) handOver(ctx context.Context) error {
 	go func() { done <- n.consensus.raft.LeadershipTransfer().Error() }() // ends by itself, within two election timeouts
 	select {
 	case err := <-done:
-		if err = raftError(err); err == nil || errors.Is(err, ErrNotLeader) {
-			return err
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+			return ErrNotLeader
 		}
 		return fmt.Errorf("%w: %w", ErrNoTransfer, err)
 	case <-ctx.Done():

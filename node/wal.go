@@ -66,7 +66,7 @@ func checkLog(dir string) (err error) {
 		if err != nil {
 			return err
 		}
-		used, err := meta.GetStable([]byte("CurrentTerm")) // the key is Raft's
+		used, err := meta.GetStable([]byte(currentTerm))
 		if err != nil {
 			return err
 		}

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/watchcast/watchcast/fsm"
 )
 
 // WatchMembers yields who leads and who belongs to the cluster: at once what this
@@ -98,7 +96,7 @@ func (n *Node) followMembers(ctx context.Context) {
 // machine is the state machine as Raft has it: it tells when a change of the
 // members is committed. On a node that does not lead nothing else does.
 type machine struct {
-	*fsm.FSM
+	*learning
 	configured chan<- struct{} // has room for one
 }
 
@@ -112,5 +110,5 @@ func (m machine) ApplyBatch(logs []*raft.Log) []any {
 			}
 		}
 	}
-	return m.FSM.ApplyBatch(logs)
+	return m.learning.ApplyBatch(logs)
 }

@@ -140,7 +140,7 @@ func TestRaftPort(t *testing.T) {
 	t.Parallel()
 	n := founder(t)
 	addr := n.config.Raft
-	var who identity
+	var who introduction
 	if err := n.peers.get(bounded(t), addr, identityPath, &who); err != nil || who.ID != "n1" || who.Cluster != n.Status().Cluster || !who.Founded || who.MaxPayload != 1<<20 {
 		t.Errorf("identity: %+v, %v", who, err)
 	}

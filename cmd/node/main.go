@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,6 +22,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1 // the node could not start or stop; what was wrong is on standard error
 	exitUsage  = 2 // flags, environment or configuration file
+	exitItself = 3 // the node stopped by itself; see node.Node.Failed
 )
 
 // patience is how long the node waits for a leader before it says so.
@@ -59,8 +61,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: flags.level()}))
 	if err := serve(ctx, flags, log, stdout); err != nil {
 		fmt.Fprintln(stderr, "node:", strings.TrimPrefix(oneLine(err), "node: "))
-		if errors.Is(err, node.ErrConfig) {
+		switch {
+		case errors.Is(err, node.ErrConfig):
 			return exitUsage
+		case errors.Is(err, node.ErrStorage), errors.Is(err, node.ErrOtherCluster), errors.Is(err, node.ErrSameID):
+			return exitItself
 		}
 		return exitFailed
 	}
@@ -75,7 +80,16 @@ func serve(ctx context.Context, f *flags, log *slog.Logger, stdout io.Writer) (e
 		}
 		return err
 	}
-	defer func() { err = errors.Join(err, n.Close()) }()
+	defer func() {
+		closeErr := n.Close()
+		if failed := n.Err(); failed != nil {
+			err = failed // what goes wrong then is a consequence
+			return
+		}
+		err = errors.Join(err, closeErr)
+	}()
+	ctx, done := untilFailed(ctx, n)
+	defer done()
 	if !ready(ctx, n, log) {
 		return nil
 	}
@@ -87,6 +101,24 @@ func serve(ctx context.Context, f *flags, log *slog.Logger, stdout io.Writer) (e
 	}
 	log.Info("stopping", "node", n.ID())
 	return nil
+}
+
+// untilFailed returns a context that also ends when the node stops by itself. done
+// ends it, and waits for the goroutine behind it.
+func untilFailed(ctx context.Context, n *node.Node) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer cancel()
+		select {
+		case <-n.Failed():
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		cancel()
+		wg.Wait()
+	}
 }
 
 // ready waits until the node can serve, and says what it waits for if that

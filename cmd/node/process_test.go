@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -21,6 +23,7 @@ const asNode = "WATCHCAST_TEST_AS_NODE"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asNode) != "" {
+		useTestNames()
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
@@ -67,9 +70,22 @@ type process struct {
 
 func startProcess(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(os.Args[0], args...), done: make(chan struct{})}
+	return startAs(t, os.Args[:1], env, args...)
+}
+
+// startAs starts a node by a command that takes the node's arguments at its end.
+func startAs(t *testing.T, command, env []string, args ...string) *process {
+	t.Helper()
+	return startCommand(t, exec.Command(command[0], append(slices.Clone(command[1:]), args...)...), env)
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd, env []string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, done: make(chan struct{})}
 	p.cmd.Env = append(append(os.Environ(), asNode+"=1"), env...)
-	p.cmd.Dir = t.TempDir()
+	if p.cmd.Dir == "" {
+		p.cmd.Dir = t.TempDir()
+	}
 	var readers sync.WaitGroup
 	collect := func() (*output, *os.File) {
 		r, w, err := os.Pipe()
@@ -102,7 +118,7 @@ func startProcess(t *testing.T, env []string, args ...string) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("node %v printed:\n%s%s", args, p.stdout, p.stderr)
+			t.Logf("node %v printed:\n%s%s", cmd.Args[1:], p.stdout, p.stderr)
 		}
 	})
 	return p
@@ -116,16 +132,16 @@ func nodeArgs(dir string, more ...string) []string {
 // wait returns the submatches of pattern once standard output has it.
 func (p *process) wait(pattern string) []string {
 	p.t.Helper()
-	return p.waitOn(p.stdout, pattern)
+	return p.waitFor(p.stdout, pattern)
 }
 
 // waitErr waits until standard error has pattern.
 func (p *process) waitErr(pattern string) {
 	p.t.Helper()
-	p.waitOn(p.stderr, pattern)
+	p.waitFor(p.stderr, pattern)
 }
 
-func (p *process) waitOn(o *output, pattern string) []string {
+func (p *process) waitFor(o *output, pattern string) []string {
 	p.t.Helper()
 	re := regexp.MustCompile(pattern)
 	timeout := time.After(limit)
@@ -166,6 +182,21 @@ func (p *process) exit() int {
 	case <-time.After(limit):
 		p.t.Fatalf("the node did not end within %v", limit)
 		return 0
+	}
+}
+
+// oneLine holds that the process said on standard error what went wrong in one line
+// that begins with node:, behind its log.
+func (p *process) oneLine(pattern string) {
+	p.t.Helper()
+	said := ""
+	for line := range strings.Lines(p.stderr.String()) {
+		if strings.HasPrefix(line, "node: ") {
+			said += line
+		}
+	}
+	if strings.Count(said, "\n") != 1 || !regexp.MustCompile(pattern).MatchString(said) {
+		p.t.Errorf("said %q; want one line that begins with node: and has %q", said, pattern)
 	}
 }
 

@@ -1,0 +1,142 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+var (
+	// ErrSameID says that the node has stopped by itself, because another process
+	// takes part in the cluster under its ID, from another data directory.
+	ErrSameID = errors.New("node: another process takes part under this ID")
+)
+
+// acquaintances decides who may talk Raft with this node. Raft itself knows
+// neither clusters nor processes: it would let a node with the data of another
+// cluster, and a higher term, replace all that was acknowledged.
+type acquaintances struct {
+	self *identity
+	log  *slog.Logger
+	fail func(error)
+	// recent is for how long who was heard of, and has a connection with this node, is
+	// taken to be alive.
+	recent time.Duration
+
+	repeats *repeats
+
+	mu        sync.Mutex
+	members   func() int              // counts the voters; nil before Raft runs
+	peers     map[string]acquaintance // by id
+	strangers map[string]string       // ids of nodes of other clusters, and which
+}
+
+// acquaintance is the process that takes part under an id.
+type acquaintance struct {
+	directory string
+	heard     time.Time
+}
+
+func newAcquaintances(self *identity, recent time.Duration, log *slog.Logger, fail func(error)) *acquaintances {
+	return &acquaintances{
+		self: self, log: log, fail: fail, recent: recent, repeats: newRepeats(),
+		peers: make(map[string]acquaintance), strangers: make(map[string]string),
+	}
+}
+
+// met decides about a peer. Who is found at the address of a member is that
+// member; who comes from elsewhere under its id while that is alive is not.
+func (a *acquaintances) met(conn *streamConn, peer identityRecord, dialled bool) error {
+	self := a.self.get()
+	if self.Cluster != "" && peer.Cluster != "" && self.Cluster != peer.Cluster {
+		return a.stranger(conn, peer, self)
+	}
+	now := time.Now()
+	a.mu.Lock()
+	delete(a.strangers, peer.Node)
+	known, ok := a.peers[peer.Node]
+	other := ok && known.directory != peer.Directory
+	refuse := peer.Node == self.Node && peer.Directory != self.Directory ||
+		other && !dialled && now.Sub(known.heard) < a.recent
+	if !refuse {
+		a.peers[peer.Node] = acquaintance{peer.Directory, now}
+	}
+	a.mu.Unlock()
+	if refuse {
+		a.repeats.log(a.log, slog.LevelWarn, "id "+peer.Node, "refused a second process with the id of a node; stop it, or give it an id of its own",
+			"peer", peer.Node, "address", conn.RemoteAddr().String())
+		return fmt.Errorf("%w: %s", ErrSameID, peer.Node)
+	}
+	conn.setPeer(peer)
+	if other {
+		conn.layer.closeWhere(func(c *streamConn) bool {
+			return c.peer.Node == peer.Node && c.peer.Directory != peer.Directory
+		})
+	}
+	return nil
+}
+
+// stranger counts a node of another cluster. This one goes on as long as the
+// others can be a majority with it: then it is the other one that is wrong.
+func (a *acquaintances) stranger(conn *streamConn, peer, self identityRecord) error {
+	a.mu.Lock()
+	a.strangers[peer.Node] = peer.Cluster
+	strangers, count := len(a.strangers), a.members
+	a.mu.Unlock()
+	alone := false
+	if count != nil {
+		members := count()
+		alone = members-strangers < members/2+1
+	}
+	a.repeats.log(a.log, slog.LevelWarn, "cluster "+peer.Node, "refused a node of another cluster; give it the data directory that belongs here, or an empty one",
+		"peer", peer.Node, "address", conn.RemoteAddr().String(), "cluster", peer.Cluster, "own_cluster", self.Cluster)
+	err := fmt.Errorf("%w: it is of %s, but %s and %d more of its peers are of %s; give %s the directory that belongs there, or an empty one",
+		ErrOtherCluster, self.Cluster, peer.Node, strangers-1, peer.Cluster, self.Node)
+	if alone {
+		a.fail(err)
+	}
+	return err
+}
+
+// sameID stops this node, because a peer says that another process has its id.
+func (a *acquaintances) sameID(by string, at net.Addr) error {
+	err := fmt.Errorf("%w, %s, says %s at %v; stop one of the two, or give it an ID of its own", ErrSameID, a.self.get().Node, by, at)
+	a.fail(err)
+	return err
+}
+
+// heardOf notes that a peer is alive.
+func (a *acquaintances) heardOf(peer identityRecord) {
+	now := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if known := a.peers[peer.Node]; known.directory == peer.Directory {
+		a.peers[peer.Node] = acquaintance{peer.Directory, now}
+	}
+}
+
+// gone forgets a process that nothing connects this node with any more: another one
+// may take part under its id.
+func (a *acquaintances) gone(peer identityRecord) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.peers[peer.Node].directory == peer.Directory {
+		delete(a.peers, peer.Node)
+	}
+}
+
+// setMembers gives it what counts the voters of the cluster.
+func (a *acquaintances) setMembers(count func() int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.members = count
+}
+
+// part closes what connects this node with others of another cluster than the one
+// that it has just learned to be of: they greeted when that was not known.
+func (a *acquaintances) part(layer *streamLayer, cluster string) {
+	layer.closeWhere(func(c *streamConn) bool { return c.peer.Cluster != "" && c.peer.Cluster != cluster })
+}

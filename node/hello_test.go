@@ -1,0 +1,296 @@
+package node
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/raft"
+)
+
+// greeted is one end of a Raft connection: a stream layer of a node that knows who
+// it is.
+func greeted(t *testing.T, who identityRecord, failed *error) *streamLayer {
+	t.Helper()
+	log := testLogger(t)
+	a := newAcquaintances(&identity{now: who}, leastRecent, log, func(err error) { *failed = err })
+	a.setMembers(func() int { return 3 })
+	port, err := newRaftPort("127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { port.Close() })
+	layer := newStreamLayer(port.raft, nil, nil, a)
+	t.Cleanup(func() { layer.Close() })
+	return layer
+}
+
+// meets connects one end with another, and has that read. The connection stays until
+// the end of the test.
+func meets(t *testing.T, from, to *streamLayer) error {
+	t.Helper()
+	read := make(chan error, 1)
+	go func() {
+		conn, err := to.Accept()
+		if err != nil {
+			read <- err
+			return
+		}
+		_, err = io.ReadFull(conn, make([]byte, 1))
+		if err != nil {
+			conn.Close()
+		}
+		read <- err
+	}()
+	conn, err := from.Dial(raft.ServerAddress(to.Addr().String()), patience)
+	if err == nil {
+		_, err = conn.Write([]byte("x"))
+	}
+	return errors.Join(err, within(t, "the other end", func() error { return <-read }))
+}
+
+// TestWhoMayTalk is who talks Raft with whom, and when a node stops by itself.
+func TestWhoMayTalk(t *testing.T) {
+	t.Parallel()
+	who := func(node, directory, cluster string) identityRecord {
+		return identityRecord{Node: node, Directory: directory, Cluster: cluster}
+	}
+	for _, c := range []struct {
+		name    string
+		self    identityRecord
+		others  []identityRecord // who dial it, one after the other
+		refused []bool
+		stops   error // what the last of them stops with
+		failed  error // what self stops with
+	}{
+		{"members", who("n1", "d1", "A"), []identityRecord{who("n2", "d2", "A"), who("n3", "d3", "A"), who("n2", "d2", "A")}, []bool{false, false, false}, nil, nil},
+		{"a new member", who("n1", "d1", "A"), []identityRecord{who("n2", "d2", "")}, []bool{false}, nil, nil},
+		{"founders", who("n1", "d1", ""), []identityRecord{who("n2", "d2", ""), who("n3", "d3", "")}, []bool{false, false}, nil, nil},
+		{"one stranger", who("n1", "d1", "A"), []identityRecord{who("n2", "d2", "A"), who("n3", "d3", "B")}, []bool{false, true}, nil, nil},
+		{"a stranger that mends", who("n1", "d1", "A"), []identityRecord{who("n3", "d4", "B"), who("n3", "d3", "A"), who("n2", "d2", "B")}, []bool{true, false, true}, nil, nil},
+		{"among strangers", who("n1", "d1", "A"), []identityRecord{who("n2", "d2", "B"), who("n3", "d3", "B")}, []bool{true, true}, nil, ErrOtherCluster},
+		{"one stranger twice", who("n1", "d1", "A"), []identityRecord{who("n3", "d3", "B"), who("n3", "d3", "B")}, []bool{true, true}, nil, nil},
+		{"a double", who("n1", "d1", "A"), []identityRecord{who("n2", "d2", "A"), who("n2", "dx", "A")}, []bool{false, true}, ErrSameID, nil},
+		{"a double of itself", who("n1", "d1", "A"), []identityRecord{who("n1", "dx", "A")}, []bool{true}, ErrSameID, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var failed, stopped error
+			self := greeted(t, c.self, &failed)
+			for i, other := range c.others {
+				stopped = nil
+				if err := meets(t, greeted(t, other, &stopped), self); (err != nil) != c.refused[i] {
+					t.Errorf("%+v: %v; want refused: %v", other, err, c.refused[i])
+				}
+			}
+			if !errors.Is(failed, c.failed) || (failed != nil) != (c.failed != nil) {
+				t.Errorf("it stops with %v; want %v", failed, c.failed)
+			}
+			if !errors.Is(stopped, c.stops) || (stopped != nil) != (c.stops != nil) {
+				t.Errorf("the last stops with %v; want %v", stopped, c.stops)
+			}
+		})
+	}
+}
+
+// TestDoubleMakesRoom: who is found at a member's address is that member. Another
+// process that has come in under its id while it was away is put out.
+func TestDoubleMakesRoom(t *testing.T) {
+	t.Parallel()
+	var none error
+	self := greeted(t, identityRecord{Node: "n1", Directory: "d1", Cluster: "A"}, &none)
+	double := greeted(t, identityRecord{Node: "n2", Directory: "dx", Cluster: "A"}, &none)
+	member := greeted(t, identityRecord{Node: "n2", Directory: "d2", Cluster: "A"}, &none)
+	closed := make(chan error, 1)
+	begun := make(chan struct{})
+	go func() {
+		conn, err := self.Accept()
+		if err != nil {
+			closed <- err
+			return
+		}
+		io.ReadFull(conn, make([]byte, 1))
+		close(begun)
+		_, err = io.ReadAll(conn)
+		closed <- errors.Join(err, conn.Close())
+	}()
+	conn, err := double.Dial(raft.ServerAddress(self.Addr().String()), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	if err := meets(t, self, member); err != nil {
+		t.Fatalf("the member is not talked with: %v", err)
+	}
+	within(t, "the end of the connection with the double", func() error { return <-closed })
+	var stopped error
+	again := greeted(t, identityRecord{Node: "n2", Directory: "dx", Cluster: "A"}, &stopped)
+	if err := meets(t, again, self); err == nil || !errors.Is(stopped, ErrSameID) {
+		t.Errorf("the double comes in again: %v, stopped with %v", err, stopped)
+	}
+
+	// When the member is gone, another may take its place.
+	self.closeAll("n2")
+	stopped = nil
+	if err := meets(t, again, self); err != nil || stopped != nil {
+		t.Errorf("who replaces the member is refused: %v, stopped with %v", err, stopped)
+	}
+}
+
+// closeAll closes what connects this end with a node.
+func (s *streamLayer) closeAll(node string) {
+	var found []*streamConn
+	s.mu.Lock()
+	for c := range s.open {
+		if c.peer.Node == node {
+			found = append(found, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range found {
+		c.Close()
+	}
+}
+
+// TestBadGreeting: what does not greet as a node does is not let through to Raft.
+func TestBadGreeting(t *testing.T) {
+	t.Parallel()
+	long := append([]byte(helloMagic), 0xff, 0xff)
+	for name, bytes := range map[string][]byte{
+		"another protocol": []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"too long":         long,
+		"no JSON":          append(binary.BigEndian.AppendUint16([]byte(helloMagic), 3), "abc"...),
+		"cut":              append(binary.BigEndian.AppendUint16([]byte(helloMagic), 300), "{}"...),
+		"nothing":          nil,
+		"another version":  append(binary.BigEndian.AppendUint16([]byte("WCR9"), 44), `{"node":"n2","directory":"d2","cluster":"A"}x`...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var failed error
+			layer := greeted(t, identityRecord{Node: "n1", Directory: "d1", Cluster: "A"}, &failed)
+			conn, err := net.Dial("tcp", layer.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Write(bytes); err != nil {
+				t.Fatal(err)
+			}
+			conn.(*net.TCPConn).CloseWrite()
+			accepted, err := layer.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := accepted.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+				t.Errorf("%d bytes and %v come through", n, err)
+			}
+			if failed != nil {
+				t.Errorf("the node stops with %v", failed)
+			}
+			accepted.Close()
+			conn.Close()
+		})
+	}
+	// A greeting that does not end holds up nobody but its own connection.
+	var failed error
+	layer := greeted(t, identityRecord{Node: "n1", Directory: "d1", Cluster: "A"}, &failed)
+	silent, err := net.Dial("tcp", layer.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	if _, err := layer.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	if err := meets(t, greeted(t, identityRecord{Node: "n2", Directory: "d2", Cluster: "A"}, &failed), layer); err != nil {
+		t.Errorf("beside a silent connection: %v", err)
+	}
+}
+
+// TestIdentity: the record of whose directory it is stays, is refused for another
+// node, and is not guessed where it cannot be read.
+func TestIdentity(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "identity")
+	first, err := openIdentity(path, "n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cluster := range []string{"A", "B"} {
+		if err := first.learn(cluster); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, err := openIdentity(path, "n1")
+	if err != nil || again.get() != first.get() || again.get().Cluster != "A" || again.get().Directory == "" {
+		t.Errorf("read again: %+v, %v; want %+v of cluster A", again.get(), err, first.get())
+	}
+	_, err = openIdentity(path, "n2")
+	wantOneLine(t, err, ErrDataDir, path, `"n1"`, `"n2"`)
+	for _, garbage := range []string{"", "{", `{"node":"n1"}`, "\x00\x00"} {
+		if err := os.WriteFile(path, []byte(garbage), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		_, err := openIdentity(path, "n1")
+		wantOneLine(t, err, ErrCorrupt, path, "restore it from a backup")
+		if left, err := os.ReadFile(path); err != nil || !bytes.Equal(left, []byte(garbage)) {
+			t.Errorf("%q was changed to %q, %v", garbage, left, err)
+		}
+	}
+}
+
+// TestIdentityIsKnownWithTheFirstWrite: before a write is acknowledged, the disk says
+// which cluster this is.
+func TestIdentityIsKnownWithTheFirstWrite(t *testing.T) {
+	t.Parallel()
+	config := single(t)
+	n := lead(t, config)
+	put(t, n, "k", "v")
+	data, err := os.ReadFile(filepath.Join(config.DataDir, "identity"))
+	if err != nil || !strings.Contains(string(data), n.Status().Cluster) {
+		t.Errorf("the record is %s, %v; the cluster is %s", data, err, n.Status().Cluster)
+	}
+}
+
+// TestStrangersPart: a node that learns of which cluster it is closes what connects
+// it with another cluster, and nothing else.
+func TestStrangersPart(t *testing.T) {
+	t.Parallel()
+	var none error
+	self := greeted(t, identityRecord{Node: "n1", Directory: "d1"}, &none)
+	accepted := make(map[string]net.Conn)
+	for _, other := range []identityRecord{{"n2", "d2", "A"}, {"n3", "d3", "B"}, {"n4", "d4", ""}} {
+		conn, err := net.Dial("tcp", self.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := (hello{identityRecord: other}).send(conn); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte("xy")); err != nil {
+			t.Fatal(err)
+		}
+		if accepted[other.Node], err = self.Accept(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(accepted[other.Node], make([]byte, 1)); err != nil {
+			t.Fatalf("%s is refused: %v", other.Node, err)
+		}
+	}
+	self.acquainted.part(self, "A")
+	for node, conn := range accepted {
+		if _, err := io.ReadFull(conn, make([]byte, 1)); (err != nil) != (node == "n3") {
+			t.Errorf("the connection with %s: %v", node, err)
+		}
+		conn.Close()
+	}
+}
