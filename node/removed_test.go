@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -167,6 +169,24 @@ func TestRemovedWhileAway(t *testing.T) {
 		t.Errorf("term %d was disturbed: it is %d", term, now)
 	}
 	put(t, leader, "k", "goes on")
+}
+
+// TestRemovedByItsOwnLog: a node that finds its removal in its log needs nobody to tell
+// it, and its Raft goes on: should the removal be undone, it is a member again.
+func TestRemovedByItsOwnLog(t *testing.T) {
+	t.Parallel()
+	nodes := clusterOf(t, 3)
+	leader, others := split(t, nodes)
+	put(t, leader, "k", "v")
+	if err := leader.consensus.raft.RemoveServer(leader.self(), 0, 0).Error(); err != nil {
+		t.Fatal(err)
+	}
+	wantRemoved(t, leader, "k")
+	wantData(t, leader, "k")
+	if state := leader.consensus.raft.State(); state != raft.Follower {
+		t.Errorf("its Raft is %v", state)
+	}
+	put(t, leaderOf(t, others), "k", "goes on")
 }
 
 // TestServiceErrorRemoved: over NATS, a removed node's answer sends clients

@@ -42,7 +42,7 @@ func TestWatchMembers(t *testing.T) {
 		until func(string, func(Membership) bool)
 	}
 	var watches []watching
-	for _, n := range []*Node{leader, others[0]} {
+	for _, n := range []*Node{leader, others[0]} { // the leader leaves in the end
 		w := watching{n, follow(t, n)}
 		w.until("the present state on "+n.ID(), func(m Membership) bool {
 			return m.Leader == leader.ID() && len(m.Members) == 3
@@ -82,7 +82,7 @@ func TestWatchMembers(t *testing.T) {
 	if err := leader.Leave(bounded(t)); err != nil {
 		t.Fatal(err)
 	}
-	everywhere("two members", func(m Membership) bool { return len(m.Members) == 2 })
+	watches[1].until("two members", func(m Membership) bool { return len(m.Members) == 2 })
 }
 
 // TestWatchMembersAfterSnapshot: a follower that gets a snapshot in place of the log
