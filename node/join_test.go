@@ -8,12 +8,12 @@ import (
 )
 
 // TestJoin: a node with an empty directory joins through any node of a cluster, gets
-// all data, snapshot or not, and becomes a voter by itself. It goes on as one when
+// all data, by snapshot, and becomes a voter by itself. It goes on as one when
 // it is started again with the same configuration, also when nobody is there to join
 // through any more.
 func TestJoin(t *testing.T) {
 	t.Parallel()
-	nodes := clusterOf(t, 3, withHTTP)
+	nodes := clusterOf(t, 3, withHTTP, inMemory)
 	leader, others := split(t, nodes)
 	revisions := make([]uint64, 100)
 	for i := range revisions {
@@ -28,6 +28,7 @@ func TestJoin(t *testing.T) {
 		awaitMember(t, other, "n4", true)
 	}
 	waitReady(t, n)
+	wantSnapshot(t, n)
 	for i, revision := range revisions {
 		e, err := n.Get(bounded(t), fmt.Sprintf("key.%d", i), Stale(revision))
 		if err != nil || string(e.Value) != fmt.Sprint(i) || e.Revision != revision {
