@@ -43,11 +43,16 @@ func (n *Node) join(ctx context.Context) error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
+	var last error
 	for {
 		err := n.askIn(ctx, client, join)
 		if err == nil {
 			break
 		}
+		if ctx.Err() != nil && last != nil {
+			err = last // says more than that the time is up
+		}
+		last = err
 		if !again(err) {
 			if !errors.Is(err, errUnanswered) {
 				err = errors.Join(err, n.dir.endJoin())
