@@ -53,11 +53,9 @@ func (n *Node) join(ctx context.Context) error {
 			err = last // says more than that the time is up
 		}
 		last = err
-		if !again(err) {
-			if !errors.Is(err, errUnanswered) {
-				err = errors.Join(err, n.dir.endJoin())
-				return fmt.Errorf("%w %s: refused: %w", ErrJoin, redactURL(join), err)
-			}
+		if !again(err) && !errors.Is(err, errUnanswered) {
+			err = errors.Join(err, n.dir.endJoin())
+			return fmt.Errorf("%w %s: refused: %w", ErrJoin, redactURL(join), err)
 		}
 		n.log.Debug("not taken in yet", "error", err)
 		pause(ctx, joinRetry)
