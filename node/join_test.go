@@ -47,7 +47,7 @@ func TestJoin(t *testing.T) {
 	config.Join = "http://" + freeAddress(t) // nobody there
 	n = start(t, config)
 	waitReady(t, n)
-	if revision := put(t, leaderOf(t, []*Node{leader, others[0], n}), "k", "again"); revision == 0 {
+	if revision := put(t, leaderAmong(t, []*Node{leader, others[0], n}), "k", "again"); revision == 0 {
 		t.Fatal("no revision")
 	}
 }
@@ -88,7 +88,7 @@ func TestDemotedStaysDemoted(t *testing.T) {
 	config := joiner(t, leader, "n2")
 	n := join(t, config)
 	eventually(t, "the join is over", func() bool { return !n.dir.joining() && !n.joining.Load() })
-	leader = leaderOf(t, []*Node{leader, n})
+	leader = leaderAmong(t, []*Node{leader, n})
 	if leader == n {
 		t.Fatal("the new node leads, though nobody has gone")
 	}
@@ -188,7 +188,7 @@ func TestGrowFromOne(t *testing.T) {
 		}
 	}
 	stop(t, n1)
-	rest := leaderOf(t, []*Node{n2, n3})
+	rest := leaderAmong(t, []*Node{n2, n3})
 	e, err := rest.Get(bounded(t), "k")
 	if err != nil || e.Revision != revision {
 		t.Errorf("k is at %d, %v; want %d", e.Revision, err, revision)

@@ -68,8 +68,8 @@ func awaitGone(t *testing.T, n *Node, id string) {
 	})
 }
 
-// leaderOf waits until one of the nodes leads, and returns it.
-func leaderOf(t *testing.T, nodes []*Node) *Node {
+// leaderAmong waits until one of the nodes leads, and returns it.
+func leaderAmong(t *testing.T, nodes []*Node) *Node {
 	t.Helper()
 	var leader *Node
 	eventually(t, "one leads", func() bool {
