@@ -55,6 +55,9 @@ func (n *Node) carryOut(ctx context.Context, c change) error {
 func (n *Node) ask(ctx context.Context, c change) error {
 	for {
 		err := n.askOnce(ctx, c)
+		if err == nil && c.verb == verbRemove && c.id == n.config.ID {
+			n.left()
+		}
 		if err == nil || !again(err) || ctx.Err() != nil || n.closing() {
 			return err
 		}

@@ -43,16 +43,19 @@ func (n *Node) join(ctx context.Context) error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
+	var last error
 	for {
 		err := n.askIn(ctx, client, join)
 		if err == nil {
 			break
 		}
-		if !again(err) {
-			if !errors.Is(err, errUnanswered) {
-				err = errors.Join(err, n.dir.endJoin())
-				return fmt.Errorf("%w %s: refused: %w", ErrJoin, redactURL(join), err)
-			}
+		if ctx.Err() != nil && last != nil {
+			err = last // says more than that the time is up
+		}
+		last = err
+		if !again(err) && !errors.Is(err, errUnanswered) {
+			err = errors.Join(err, n.dir.endJoin())
+			return fmt.Errorf("%w %s: refused: %w", ErrJoin, redactURL(join), err)
 		}
 		n.log.Debug("not taken in yet", "error", err)
 		pause(ctx, joinRetry)

@@ -8,12 +8,12 @@ import (
 )
 
 // TestJoin: a node with an empty directory joins through any node of a cluster, gets
-// all data, snapshot or not, and becomes a voter by itself. It goes on as one when
+// all data, by snapshot, and becomes a voter by itself. It goes on as one when
 // it is started again with the same configuration, also when nobody is there to join
 // through any more.
 func TestJoin(t *testing.T) {
 	t.Parallel()
-	nodes := clusterOf(t, 3, withHTTP)
+	nodes := clusterOf(t, 3, withHTTP, inMemory)
 	leader, others := split(t, nodes)
 	revisions := make([]uint64, 100)
 	for i := range revisions {
@@ -28,6 +28,7 @@ func TestJoin(t *testing.T) {
 		awaitMember(t, other, "n4", true)
 	}
 	waitReady(t, n)
+	wantSnapshot(t, n)
 	for i, revision := range revisions {
 		e, err := n.Get(bounded(t), fmt.Sprintf("key.%d", i), Stale(revision))
 		if err != nil || string(e.Value) != fmt.Sprint(i) || e.Revision != revision {
@@ -46,7 +47,7 @@ func TestJoin(t *testing.T) {
 	config.Join = "http://" + freeAddress(t) // nobody there
 	n = start(t, config)
 	waitReady(t, n)
-	if revision := put(t, leaderOf(t, []*Node{leader, others[0], n}), "k", "again"); revision == 0 {
+	if revision := put(t, leaderAmong(t, []*Node{leader, others[0], n}), "k", "again"); revision == 0 {
 		t.Fatal("no revision")
 	}
 }
@@ -87,7 +88,7 @@ func TestDemotedStaysDemoted(t *testing.T) {
 	config := joiner(t, leader, "n2")
 	n := join(t, config)
 	eventually(t, "the join is over", func() bool { return !n.dir.joining() && !n.joining.Load() })
-	leader = leaderOf(t, []*Node{leader, n})
+	leader = leaderAmong(t, []*Node{leader, n})
 	if leader == n {
 		t.Fatal("the new node leads, though nobody has gone")
 	}
@@ -187,7 +188,7 @@ func TestGrowFromOne(t *testing.T) {
 		}
 	}
 	stop(t, n1)
-	rest := leaderOf(t, []*Node{n2, n3})
+	rest := leaderAmong(t, []*Node{n2, n3})
 	e, err := rest.Get(bounded(t), "k")
 	if err != nil || e.Revision != revision {
 		t.Errorf("k is at %d, %v; want %d", e.Revision, err, revision)

@@ -9,6 +9,18 @@ import (
 // withHTTP has the nodes of a cluster serve HTTP, so that others can join.
 func withHTTP(c *Config) { c.HTTP = "127.0.0.1:0" }
 
+// inMemory has them keep all in memory. There, unlike in a log of segments, what a
+// snapshot replaces is gone at once, and who needs it gets the snapshot.
+func inMemory(c *Config) { c.DataDir, c.InMemory = "", true }
+
+// wantSnapshot holds that a node was sent a snapshot, and not all of the log.
+func wantSnapshot(t *testing.T, n *Node) {
+	t.Helper()
+	if n.consensus.raft.Stats()["last_snapshot_index"] == "0" {
+		t.Errorf("%s was sent no snapshot", n.ID())
+	}
+}
+
 // joiner is the configuration of a node that joins the cluster of through.
 func joiner(t *testing.T, through *Node, id string) Config {
 	t.Helper()
@@ -56,8 +68,8 @@ func awaitGone(t *testing.T, n *Node, id string) {
 	})
 }
 
-// leaderOf waits until one of the nodes leads, and returns it.
-func leaderOf(t *testing.T, nodes []*Node) *Node {
+// leaderAmong waits until one of the nodes leads, and returns it.
+func leaderAmong(t *testing.T, nodes []*Node) *Node {
 	t.Helper()
 	var leader *Node
 	eventually(t, "one leads", func() bool {

@@ -52,7 +52,7 @@ func TestLateAnswersProveNothing(t *testing.T) {
 		if ctx.Err() != nil {
 			t.Fatal("on this machine no answer is late enough")
 		}
-		leader := leaderOf(t, nodes)
+		leader := leaderAmong(t, nodes)
 		verified, value, err := readWithLateAnswers(t, leader, links)
 		if !errors.Is(err, ErrNotLeader) {
 			t.Fatalf("a read that only old answers speak for: %q, %v; want %v", value, err, ErrNotLeader)

@@ -25,19 +25,32 @@ func (n *Node) setRemoved(removed bool) {
 	}
 }
 
+// left ends Raft in a node that knows that its removal is committed, which its own
+// log may never tell it: it is sent the log as far as that once, and then no more.
+func (n *Node) left() {
+	n.setRemoved(true)
+	if err := n.consensus.shutdown(); err != nil {
+		n.log.Warn("Raft was not ended", "error", err)
+	}
+}
+
 // orphanTime is how long a node goes without a leader before it asks the others
-// whether it is still a member.
-func (n *Node) orphanTime() time.Duration { return max(4*n.config.ElectionTimeout, 2*time.Second) }
+// whether it is still a member, and disownTime how long before it asks again. A
+// leader without a majority steps down in less: it cannot answer both times.
+func (n *Node) orphanTime() time.Duration { return max(2*n.config.ElectionTimeout, time.Second) }
+
+func (n *Node) disownTime() time.Duration { return max(n.config.ElectionTimeout, time.Second/2) }
 
 // watchRemoval finds out about a removal that happened while this node was away:
 // nobody sends it the log any more. Until then it asks for votes now and then, which
 // nobody grants to one that is no member, and which disturb nobody: Raft asks
 // whether it would be elected before it counts a term. Once it knows, it ends Raft.
 func (n *Node) watchRemoval(ctx context.Context) {
-	tick := time.NewTicker(n.orphanTime() / 4)
+	tick := time.NewTicker(n.disownTime() / 4)
 	defer tick.Stop()
 	var since time.Time // without a leader
-	told := false       // once; a change that is not committed could be undone
+	var asked time.Time // and told once; a change that is not committed could be undone
+	none := time.Time{}
 	for {
 		select {
 		case <-tick.C:
@@ -46,24 +59,18 @@ func (n *Node) watchRemoval(ctx context.Context) {
 		}
 		switch {
 		case n.Leader() != "" || n.joining.Load() || n.removed.Load():
-			since, told = time.Time{}, false
-			continue
+			since, asked = none, none
 		case since.IsZero():
 			since = time.Now()
-			continue
-		case time.Since(since) < n.orphanTime():
-			continue
+		case time.Since(since) < n.orphanTime() || time.Since(asked) < n.disownTime():
+		case !n.leaderDisowns(ctx):
+			since, asked = none, none
+		case asked.IsZero():
+			asked = time.Now()
+		default:
+			n.left()
+			return
 		}
-		since = time.Now()
-		was := told
-		if told = n.leaderDisowns(ctx); !told || !was {
-			continue
-		}
-		n.setRemoved(true)
-		if err := n.consensus.shutdown(); err != nil {
-			n.log.Warn("Raft was not ended", "error", err)
-		}
-		return
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -93,7 +95,10 @@ func TestRemoveLeader(t *testing.T) {
 			if err := within(t, c.name, func() error { return c.remove(t, leader) }); err != nil {
 				t.Fatal(err)
 			}
-			next := leaderOf(t, others)
+			if !leader.removed.Load() {
+				t.Error("it does not know at once that it was removed, though it was answered")
+			}
+			next := leaderAmong(t, others)
 			wantValue(t, next, "k", "v", revision)
 			if now := next.Status().Term; now != term+1 {
 				t.Errorf("the term is %d after one hand-over from %d", now, term)
@@ -114,7 +119,7 @@ func TestDemoteLeader(t *testing.T) {
 	if err := within(t, "demote", func() error { return leader.Demote(bounded(t), leader.ID()) }); err != nil {
 		t.Fatal(err)
 	}
-	next := leaderOf(t, others)
+	next := leaderAmong(t, others)
 	awaitMember(t, next, leader.ID(), false)
 	revision := put(t, next, "k", "v")
 	if _, err := leader.Get(bounded(t), "k", Stale(revision)); err != nil {
@@ -132,6 +137,9 @@ func TestLeaveFromFollower(t *testing.T) {
 	eventually(t, "it has the data", func() bool { return others[0].Revision() >= revision })
 	if err := within(t, "leave", func() error { return others[0].Leave(bounded(t)) }); err != nil {
 		t.Fatal(err)
+	}
+	if !others[0].removed.Load() {
+		t.Error("it does not know at once that it has left")
 	}
 	awaitGone(t, leader, others[0].ID())
 	wantRemoved(t, others[0], "k")
@@ -151,7 +159,7 @@ func TestRemovedWhileAway(t *testing.T) {
 	revision := put(t, leader, "k", "v")
 	eventually(t, "it has the data", func() bool { return gone.Revision() >= revision })
 	stop(t, gone)
-	leader = leaderOf(t, []*Node{leader, others[1]})
+	leader = leaderAmong(t, []*Node{leader, others[1]})
 	if err := leader.Remove(bounded(t), gone.ID()); err != nil {
 		t.Fatal(err)
 	}
@@ -167,6 +175,24 @@ func TestRemovedWhileAway(t *testing.T) {
 		t.Errorf("term %d was disturbed: it is %d", term, now)
 	}
 	put(t, leader, "k", "goes on")
+}
+
+// TestRemovedByItsOwnLog: a node that finds its removal in its log needs nobody to tell
+// it, and its Raft goes on: should the removal be undone, it is a member again.
+func TestRemovedByItsOwnLog(t *testing.T) {
+	t.Parallel()
+	nodes := clusterOf(t, 3)
+	leader, others := split(t, nodes)
+	put(t, leader, "k", "v")
+	if err := leader.consensus.raft.RemoveServer(leader.self(), 0, 0).Error(); err != nil {
+		t.Fatal(err)
+	}
+	wantRemoved(t, leader, "k")
+	wantData(t, leader, "k")
+	if state := leader.consensus.raft.State(); state != raft.Follower {
+		t.Errorf("its Raft is %v", state)
+	}
+	put(t, leaderAmong(t, others), "k", "goes on")
 }
 
 // TestServiceErrorRemoved: over NATS, a removed node's answer sends clients

@@ -42,7 +42,7 @@ func TestWatchMembers(t *testing.T) {
 		until func(string, func(Membership) bool)
 	}
 	var watches []watching
-	for _, n := range []*Node{leader, others[0]} {
+	for _, n := range []*Node{leader, others[0]} { // the leader leaves in the end
 		w := watching{n, follow(t, n)}
 		w.until("the present state on "+n.ID(), func(m Membership) bool {
 			return m.Leader == leader.ID() && len(m.Members) == 3
@@ -82,30 +82,41 @@ func TestWatchMembers(t *testing.T) {
 	if err := leader.Leave(bounded(t)); err != nil {
 		t.Fatal(err)
 	}
-	everywhere("two members", func(m Membership) bool { return len(m.Members) == 2 })
+	watches[1].until("two members", func(m Membership) bool { return len(m.Members) == 2 })
 }
 
-// TestWatchMembersAfterSnapshot: a follower that gets a snapshot in place of the log
-// sees the members that came with it.
+// TestWatchMembersAfterSnapshot: a node that gets a snapshot in place of the log sees
+// the members that came with it.
 func TestWatchMembersAfterSnapshot(t *testing.T) {
 	t.Parallel()
-	nodes := clusterOf(t, 3, withHTTP)
-	leader, others := split(t, nodes)
-	stop(t, others[0])
-	c := joiner(t, leader, "n4")
-	c.Nonvoter = true
-	join(t, c)
+	nodes := clusterOf(t, 3, withHTTP, inMemory)
+	leader, _ := split(t, nodes)
+	away, new := joiner(t, leader, "n4"), joiner(t, leader, "n5")
+	away.Nonvoter, new.Nonvoter = true, true
+	n := join(t, away)
+	awaitMember(t, n, "n4", false)
+	eventually(t, "the join is over", func() bool { return !n.joining.Load() })
+	stop(t, n)
+	join(t, new)
 	put(t, leader, "k", "v")
 	keepNoLog(t, leader)
 	takeSnapshot(t, leader)
-	n := start(t, others[0].config)
-	follow(t, n)("the new member", func(m Membership) bool { return len(m.Members) == 4 })
+	n = start(t, away)
+	follow(t, n)("the new member", func(m Membership) bool { return len(m.Members) == 5 })
+	wantSnapshot(t, n)
 }
 
 // TestWatchMembersSlow: a consumer that takes nothing for a while holds up nobody,
 // and is then owed one value, the newest, however much has changed.
 func TestWatchMembersSlow(t *testing.T) {
 	n := &Node{roster: newRoster(), leaving: t.Context()} // one in which nothing else changes
+	_, changed := n.roster.get()
+	n.roster.set(Membership{Members: []Member{}})
+	select {
+	case <-changed:
+		t.Error("what did not change is told")
+	default:
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	entered, release := make(chan struct{}), make(chan struct{})

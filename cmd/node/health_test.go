@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -121,13 +122,12 @@ func TestNearby(t *testing.T) {
 }
 
 // freeAddress returns a loopback address that nobody listens on, with a port that the
-// system gives to nobody who asks for any: connections and listeners of other tests
-// would take it before it is used.
+// system gives to nobody who asks for any, and that this process was not given before:
+// connections and listeners of other tests would take it before it is used.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	const first, last = 10000, 32767 // below the ports that Linux gives
-	for range 1000 {
-		addr := fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first+1))
+	for range freePorts {
+		addr := fmt.Sprintf("127.0.0.1:%d", firstFreePort+nextFreePort.Add(1)%freePorts)
 		if l, err := net.Listen("tcp", addr); err == nil {
 			l.Close()
 			return addr
@@ -136,6 +136,12 @@ func freeAddress(t *testing.T) string {
 	t.Fatal("no port is free")
 	panic("unreachable")
 }
+
+const firstFreePort, freePorts = 10000, 22768 // below the ports that Linux gives
+
+var nextFreePort atomic.Uint32
+
+func init() { nextFreePort.Store(rand.Uint32N(freePorts)) } // another process begins elsewhere
 
 // awaitListener returns when somebody accepts connections at addr.
 func awaitListener(t *testing.T, addr string) {
