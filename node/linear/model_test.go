@@ -86,7 +86,7 @@ func (s state) holds(in input) truth {
 func (s state) step(in input, out output) (bool, state) {
 	holds := s.holds(in)
 	changed := func(alive bool, value string) (bool, state) {
-		return holds != no && out.revision > s.above, state{alive, value, out.revision, out.revision}
+		return holds != no && out.revision > max(s.above, in.ifRevision), state{alive, value, out.revision, out.revision}
 	}
 	switch in.operation {
 	case get:
