@@ -39,6 +39,7 @@ type output struct {
 	result   result
 	value    string // of a get
 	revision uint64
+	why      string // of what was turned away, which is no part of a history
 }
 
 // state is one key. Revisions are known as far as an answer told them: the change
