@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 var (
@@ -139,4 +141,23 @@ func (a *acquaintances) setMembers(count func() int) {
 // that it has just learned to be of: they greeted when that was not known.
 func (a *acquaintances) part(layer *streamLayer, cluster string) {
 	layer.closeWhere(func(c *streamConn) bool { return c.peer.Cluster != "" && c.peer.Cluster != cluster })
+}
+
+// acquaint returns who decides with whom this node talks Raft.
+func (n *Node) acquaint() *acquaintances {
+	return newAcquaintances(n.identity, max(leastRecent, 3*n.config.ElectionTimeout), n.log, n.fail)
+}
+
+// leastRecent is for how long at least a process that was heard of keeps others from
+// taking part under its id.
+const leastRecent = 3 * time.Second
+
+// voters returns how many the cluster has.
+func (n *Node) voters() (voters int) {
+	for _, s := range n.consensus.raft.GetConfiguration().Configuration().Servers {
+		if s.Suffrage == raft.Voter {
+			voters++
+		}
+	}
+	return voters
 }

@@ -4,16 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
-	"github.com/hashicorp/raft"
-
-	"github.com/watchcast/watchcast/fsm"
 )
 
 // identity says whose data directory this is. It never changes, but that the
@@ -91,68 +86,4 @@ func (i *identity) save(r identityRecord) error {
 		return err
 	}
 	return replaceFile(i.path, data, true)
-}
-
-// learnCluster is called by Raft's apply goroutine, once.
-func (n *Node) learnCluster(cluster string) {
-	if err := n.identity.learn(cluster); err != nil {
-		n.fail(storageError(n.dir, fmt.Errorf("store of which cluster this is: %w", err)))
-		return
-	}
-	if layer := n.consensus.layer; layer != nil {
-		n.consensus.acquainted.part(layer, cluster)
-	}
-}
-
-// acquaint returns who decides with whom this node talks Raft.
-func (n *Node) acquaint() *acquaintances {
-	return newAcquaintances(n.identity, max(leastRecent, 3*n.config.ElectionTimeout), n.log, n.fail)
-}
-
-// leastRecent is for how long at least a process that was heard of keeps others from
-// taking part under its id.
-const leastRecent = 3 * time.Second
-
-// voters returns how many the cluster has.
-func (n *Node) voters() (voters int) {
-	for _, s := range n.consensus.raft.GetConfiguration().Configuration().Servers {
-		if s.Suffrage == raft.Voter {
-			voters++
-		}
-	}
-	return voters
-}
-
-// learning is the state machine as Raft sees it. It hears the name of the cluster
-// when the state machine does: before a write can be acknowledged.
-type learning struct {
-	*fsm.FSM
-	known bool
-	learn func(cluster string)
-}
-
-var _ raft.BatchingFSM = (*learning)(nil)
-
-// ApplyBatch implements [raft.BatchingFSM].
-func (l *learning) ApplyBatch(logs []*raft.Log) []any {
-	results := l.FSM.ApplyBatch(logs)
-	l.look()
-	return results
-}
-
-// Restore implements [raft.FSM].
-func (l *learning) Restore(snapshot io.ReadCloser) error {
-	err := l.FSM.Restore(snapshot)
-	l.look()
-	return err
-}
-
-func (l *learning) look() {
-	if l.known {
-		return
-	}
-	if cluster, ok := l.FSM.Cluster(); ok {
-		l.known = true
-		l.learn(cluster.ID)
-	}
 }

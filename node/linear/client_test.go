@@ -117,6 +117,9 @@ func (l *load) reader(ctx context.Context, id int, seed uint64, a api) {
 func (l *load) request(ctx context.Context, id int, a api, in input) (output, bool) {
 	call := l.history.now()
 	out, ok := a.do(ctx, in)
+	if !ok && in.operation != get {
+		l.history.turnedAway(call, in, out)
+	}
 	if !ok || out.result == unknown && in.operation == get {
 		return output{}, false
 	}

@@ -59,7 +59,7 @@ func (c *goClient) do(ctx context.Context, in input) (output, bool) {
 	case errors.Is(err, node.ErrNotLeader), errors.Is(err, node.ErrNoLeader), errors.Is(err, node.ErrClosed), errors.Is(err, node.ErrBusy),
 		in.operation == get && errors.Is(err, context.DeadlineExceeded):
 		c.keep(nil)
-		return output{}, false
+		return output{why: n.ID() + ": " + err.Error()}, false
 	}
 	c.t.Errorf("%s at %s: %v, which is none of the documented outcomes", in, n.ID(), err)
 	return output{}, false

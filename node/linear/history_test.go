@@ -27,10 +27,13 @@ type history struct {
 
 	mu  sync.Mutex
 	ops map[string][]porcupine.Operation // by key
+	// away are the writes that were turned away, for the log: one of them that took
+	// effect after all is what makes a history wrong.
+	away map[string][]string // by key
 }
 
 func newHistory() *history {
-	return &history{begun: time.Now(), ops: make(map[string][]porcupine.Operation)}
+	return &history{begun: time.Now(), ops: make(map[string][]porcupine.Operation), away: make(map[string][]string)}
 }
 
 // now is for the beginning of a request.
@@ -45,6 +48,14 @@ func (h *history) add(client int, call int64, in input, out output) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ops[in.key] = append(h.ops[in.key], porcupine.Operation{ClientId: client, Input: in, Call: call, Output: out, Return: back})
+}
+
+// turnedAway notes a write that, as its answer promises, changes nothing.
+func (h *history) turnedAway(call int64, in input, out output) {
+	line := fmt.Sprintf("%v: %s → turned away: %s", time.Duration(call), in, out.why)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.away[in.key] = append(h.away[in.key], line)
 }
 
 func (h *history) keys() []string {
@@ -100,7 +111,7 @@ func (h *history) check(dir string) error {
 		if verdict == porcupine.Unknown {
 			return fmt.Errorf("the operations on %s were not checked within %v; see %s:\n%s", key, checkTime, path, list(ops))
 		}
-		return fmt.Errorf("no order explains the operations on %s; see %s:\n%s", key, path, list(ops))
+		return fmt.Errorf("no order explains the operations on %s; see %s:\n%s%s", key, path, list(ops), strings.Join(h.away[key], "\n"))
 	}
 	return nil
 }

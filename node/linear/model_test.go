@@ -39,6 +39,7 @@ type output struct {
 	result   result
 	value    string // of a get
 	revision uint64
+	why      string // of what was turned away, which is no part of a history
 }
 
 // state is one key. Revisions are known as far as an answer told them: the change
@@ -86,7 +87,7 @@ func (s state) holds(in input) truth {
 func (s state) step(in input, out output) (bool, state) {
 	holds := s.holds(in)
 	changed := func(alive bool, value string) (bool, state) {
-		return holds != no && out.revision > s.above, state{alive, value, out.revision, out.revision}
+		return holds != no && out.revision > max(s.above, in.ifRevision), state{alive, value, out.revision, out.revision}
 	}
 	switch in.operation {
 	case get:

@@ -48,7 +48,7 @@ func (c *natsClient) do(ctx context.Context, in input) (output, bool) {
 	reply, err := c.conn.RequestMsgWithContext(ctx, m)
 	switch {
 	case errors.Is(err, natsgo.ErrNoResponders):
-		return output{}, false
+		return output{why: "no responders"}, false
 	case err != nil:
 		return output{result: unknown}, true
 	}
@@ -65,7 +65,7 @@ func (c *natsClient) do(ctx context.Context, in input) (output, bool) {
 		// request, and carry it out.
 		return output{result: unknown}, true
 	case "429":
-		return output{}, false
+		return output{why: code}, false
 	default:
 		c.t.Errorf("%s: %s %s, which nothing here can cause", in, code, reply.Header.Get("Nats-Service-Error"))
 		return output{result: unknown}, true
