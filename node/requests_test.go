@@ -31,7 +31,7 @@ func TestRequestRepeatedAtTheNextLeader(t *testing.T) {
 	}
 	stop(t, leader)
 
-	next := leaderOf(t, others)
+	next := leaderAmong(t, others)
 	put(t, next, "b", "")
 	revision := next.Revision()
 	if again, err := next.Put(ctx, "a", []byte("1"), IfRevision(0), RequestID("made")); err != nil || again != made {
