@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -172,15 +173,24 @@ func (a *apart) pause(i int) bool {
 func (a *apart) resume(i int) { a.signal(i, syscall.SIGCONT) }
 
 // lastLines keeps the end of what a process prints.
-type lastLines struct{ text []byte }
+type lastLines struct {
+	mu   sync.Mutex
+	text []byte
+}
 
 func (l *lastLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.text = append(l.text, p...)
 	l.text = l.text[max(0, len(l.text)-8<<10):]
 	return len(p), nil
 }
 
-func (l *lastLines) String() string { return string(l.text) }
+func (l *lastLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.text)
+}
 
 // TestLinearizableProcesses has nodes in processes of their own killed, paused for
 // longer than the others wait for them, and cut off, below clients at each of
