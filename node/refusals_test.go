@@ -236,7 +236,7 @@ func TestRefusedJoin(t *testing.T) {
 	} {
 		config := joiner(t, leader, "n4")
 		config.Join = url
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // the node starts before it asks
 		defer cancel()
 		_, err := Start(ctx, config)
 		wantOneLine(t, err, ErrJoin, mention, "HTTP address")

@@ -189,9 +189,7 @@ func TestRemovedByItsOwnLog(t *testing.T) {
 	}
 	wantRemoved(t, leader, "k")
 	wantData(t, leader, "k")
-	if state := leader.consensus.raft.State(); state != raft.Follower {
-		t.Errorf("its Raft is %v", state)
-	}
+	eventually(t, "its Raft follows, and has not ended", func() bool { return leader.consensus.raft.State() == raft.Follower })
 	put(t, leaderAmong(t, others), "k", "goes on")
 }
 
