@@ -17,12 +17,11 @@ func greeted(t *testing.T, who identityRecord, failed *error) *streamLayer {
 	log := testLogger(t)
 	a := newAcquaintances(&identity{now: who}, leastRecent, log, func(err error) { *failed = err })
 	a.setMembers(func() int { return 3 })
-	port, err := newRaftPort("127.0.0.1:0", nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { port.Close() })
-	layer := newStreamLayer(port.raft, nil, nil, a)
+	layer := newStreamLayer(l, nil, nil, a)
 	t.Cleanup(func() { layer.Close() })
 	return layer
 }

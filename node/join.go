@@ -54,7 +54,7 @@ func (n *Node) join(ctx context.Context) error {
 		}
 		last = err
 		if !again(err) && !errors.Is(err, errUnanswered) {
-			err = errors.Join(err, n.dir.endJoin())
+			err = errors.Join(err, n.forgetJoin())
 			return fmt.Errorf("%w %s: refused: %w", ErrJoin, redactURL(join), err)
 		}
 		n.log.Debug("not taken in yet", "error", err)
@@ -66,6 +66,19 @@ func (n *Node) join(ctx context.Context) error {
 	n.log.Info("taken in by the cluster", "join", redactURL(join))
 	n.spawn("join", n.finishJoin)
 	return nil
+}
+
+// forgetJoin leaves the directory as it was, so that it can be used with another id,
+// too, unless it has been a member's.
+func (n *Node) forgetJoin() error {
+	if n.dir == nil {
+		return nil
+	}
+	err := n.dir.endJoin()
+	if n.consensus.last == 0 {
+		err = errors.Join(err, os.Remove(n.dir.identity()))
+	}
+	return err
 }
 
 // errUnanswered says that the node to join through could not be asked.

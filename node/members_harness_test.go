@@ -68,6 +68,17 @@ func awaitGone(t *testing.T, n *Node, id string) {
 	})
 }
 
+// acquaintedAs is who decides with whom a node of that id talks, which has met nobody
+// yet.
+func acquaintedAs(t *testing.T, id string) *acquaintances {
+	t.Helper()
+	self, err := openIdentity("", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newAcquaintances(self, leastRecent, testLogger(t), func(err error) { t.Errorf("%s stops: %v", id, err) })
+}
+
 // leaderAmong waits until one of the nodes leads, and returns it.
 func leaderAmong(t *testing.T, nodes []*Node) *Node {
 	t.Helper()

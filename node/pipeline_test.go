@@ -9,7 +9,7 @@ import (
 // pipelineTo is a pipeline to the node at an address, as Raft gets it.
 func pipelineTo(t *testing.T, id raft.ServerID, address string) (raft.AppendPipeline, func(previous uint64) error) {
 	t.Helper()
-	c := &consensus{acks: newAcks()}
+	c := &consensus{acks: newAcks(), acquainted: acquaintedAs(t, "n0")}
 	transport, err := c.listen(&Config{ID: "n0", Raft: "127.0.0.1:0"}, raftLogger(testLogger(t)))
 	if err != nil {
 		t.Fatal(err)

@@ -220,12 +220,7 @@ func TestAcks(t *testing.T) {
 func TestRefusedHeartbeats(t *testing.T) {
 	t.Parallel()
 	n := founder(t)
-	transport, err := raft.NewTCPTransport("127.0.0.1:0", nil, 1, patience, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { transport.Close() })
-	old := ackTransport{transport, newAcks()}
+	old := ackTransport{secureTransport(t, nil), newAcks()}
 	var answer raft.AppendEntriesResponse
 	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte("n0"), Addr: []byte("n0")}
 	if err := old.AppendEntries(n.self(), n.consensus.address, &raft.AppendEntriesRequest{RPCHeader: header}, &answer); err != nil {

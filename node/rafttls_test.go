@@ -54,7 +54,7 @@ func raftNode(t *testing.T, files RaftTLS, log *logged) *Node {
 	return lead(t, c)
 }
 
-// secureTransport is Raft's on a port of its own.
+// secureTransport is Raft's on a port of its own, not encrypted if secure is nil.
 func secureTransport(t *testing.T, secure *raftTLS) *raft.NetworkTransport {
 	t.Helper()
 	port, err := newRaftPort("127.0.0.1:0", secure)
@@ -62,7 +62,7 @@ func secureTransport(t *testing.T, secure *raftTLS) *raft.NetworkTransport {
 		t.Fatal(err)
 	}
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: newStreamLayer(port.raft, nil, secure, nil), MaxPool: 1, Timeout: patience, Logger: hclog.NewNullLogger(),
+		Stream: newStreamLayer(port.raft, nil, secure, acquaintedAs(t, port.listener.Addr().String())), MaxPool: 1, Timeout: patience, Logger: hclog.NewNullLogger(),
 	})
 	t.Cleanup(func() { transport.Close(); port.Close() })
 	return transport
