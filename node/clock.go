@@ -12,7 +12,10 @@ import (
 //
 // A restore sets it to the time of the backup. No write is on its way to Raft then:
 // see writeGate.
-type clock struct{ since atomic.Pointer[reading] }
+type clock struct {
+	since atomic.Pointer[reading]
+	moved chan struct{} // signalled when it was set anew; has room for one
+}
 
 // reading is what the cluster's time was at a moment.
 type reading struct {
@@ -20,7 +23,13 @@ type reading struct {
 	at   time.Time
 }
 
-func (c *clock) set(now time.Duration) { c.since.Store(&reading{now, time.Now()}) }
+func (c *clock) set(now time.Duration) {
+	c.since.Store(&reading{now, time.Now()})
+	select {
+	case c.moved <- struct{}{}:
+	default: // nobody looks, or will look anyway
+	}
+}
 
 func (c *clock) now() time.Duration {
 	r := c.since.Load()

@@ -58,7 +58,7 @@ func (n *Node) followLeadership(ctx context.Context) {
 
 func (n *Node) beginEpoch(ctx context.Context) *epoch {
 	ctx, cancel := context.WithCancel(ctx)
-	e := &epoch{node: n, cancel: cancel, over: ctx.Done(), done: make(chan struct{})}
+	e := &epoch{node: n, clock: clock{moved: make(chan struct{}, 1)}, cancel: cancel, over: ctx.Done(), done: make(chan struct{})}
 	go func() {
 		defer close(e.done)
 		defer cancel()

@@ -34,6 +34,8 @@ func (e *epoch) expire(ctx context.Context) {
 		select {
 		case <-changed:
 			continue
+		case <-e.clock.moved:
+			continue
 		case <-due:
 		case <-ctx.Done():
 			return

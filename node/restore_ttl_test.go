@@ -20,7 +20,9 @@ func TestRestoreKeepsTimeToLive(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			at := func(now time.Duration) *Node {
-				n := lead(t, single(t))
+				config := single(t)
+				config.tick = time.Hour // which would set right what the restore does not
+				n := lead(t, config)
 				e, _ := n.currentEpoch()
 				if now > 0 {
 					e.clock.set(now)
