@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -160,6 +161,22 @@ func (m member) status() (s status, ok bool) {
 	}
 	defer resp.Body.Close()
 	return s, json.NewDecoder(resp.Body).Decode(&s) == nil
+}
+
+// backup returns the state that a node itself has. Equal states are equal bytes.
+func (m member) backup(t *testing.T) []byte {
+	t.Helper()
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(m.http + "/v1/backup?stale")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("backup of %s: %s, %v", m.name, resp.Status, err)
+	}
+	return b
 }
 
 // leader waits until all of some nodes name the same one of them as leader.

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -163,6 +164,12 @@ func (c *cluster) nothingLost(w *writer) {
 		}
 		return len(slices.Compact(slices.Clone(all))) == 1
 	})
+	first := c.nodes[0].backup(c.t)
+	for _, m := range c.nodes[1:] {
+		if b := m.backup(c.t); !bytes.Equal(b, first) {
+			c.t.Errorf("the state of %s, %d bytes, is not that of %s, %d bytes", m.name, len(b), c.nodes[0].name, len(first))
+		}
+	}
 	acked := w.acknowledged()
 	if all[0].Keys < len(acked) {
 		c.t.Errorf("the nodes have %d keys, and %d writes of different keys were acknowledged", all[0].Keys, len(acked))
