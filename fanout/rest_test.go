@@ -67,33 +67,39 @@ func TestRestKeepsHistory(t *testing.T) {
 // is at full speed. Each gets what lies above its start and nothing below.
 func TestRestHammer(t *testing.T) {
 	eachGOMAXPROCS(t, func(t *testing.T) {
-		const registrars, rounds = 2, 2000
-		ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("an event does not come"))
-		defer cancel()
 		h := newHarness(t, 16, RegistryOptions{}).run(t)
 		defer h.keepPutting("a", "a")()
-		var wg sync.WaitGroup
-		for i := range registrars {
-			wg.Go(func() {
-				for range rounds {
-					w := h.watch(t, []string{"a", ">"}[i])
-					s := tally{through: w.Start()}
-					for range 2 {
-						e, err := w.Next(ctx)
-						if err == nil {
-							err = s.add(e)
-						}
-						if err != nil {
-							t.Errorf("a watch that started at %d: %v", w.Start(), err)
-							return
-						}
-					}
-					w.Stop()
-				}
-			})
-		}
-		wg.Wait()
+		comeAndGo(t, func(registrar int) *Watcher { return h.watch(t, []string{"a", ">"}[registrar]) })
 	})
+}
+
+// comeAndGo has two goroutines begin watches of the one key that is written, and end
+// each after two events, which must be the first above its start.
+func comeAndGo(t *testing.T, watch func(registrar int) *Watcher) {
+	const registrars, rounds = 2, 2000
+	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("an event does not come"))
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range registrars {
+		wg.Go(func() {
+			for range rounds {
+				w := watch(i)
+				s := tally{through: w.Start()}
+				for range 2 {
+					e, err := w.Next(ctx)
+					if err == nil {
+						err = s.add(e)
+					}
+					if err != nil {
+						t.Errorf("a watch that started at %d: %v", w.Start(), err)
+						return
+					}
+				}
+				w.Stop()
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // TestRestSeesTheFirstWatcher: whoever comes just as the dispatcher lies down is

@@ -96,33 +96,10 @@ func numbered(n int) []string {
 // lost that was for nobody.
 func TestSpareHammer(t *testing.T) {
 	eachGOMAXPROCS(t, func(t *testing.T) {
-		const registrars, rounds = 2, 2000
-		ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("an event does not come"))
-		defer cancel()
 		h := newHarness(t, 64, RegistryOptions{}).run(t)
 		h.watchKey(t, "elsewhere")
 		defer h.keepPutting("a")()
-		var wg sync.WaitGroup
-		for range registrars {
-			wg.Go(func() {
-				for range rounds {
-					w := h.watchKey(t, "a")
-					s := tally{through: w.Start()}
-					for range 2 {
-						e, err := w.Next(ctx)
-						if err == nil {
-							err = s.add(e)
-						}
-						if err != nil {
-							t.Errorf("a watch that started at %d: %v", w.Start(), err)
-							return
-						}
-					}
-					w.Stop()
-				}
-			})
-		}
-		wg.Wait()
+		comeAndGo(t, func(int) *Watcher { return h.watchKey(t, "a") })
 	})
 }
 
