@@ -27,18 +27,21 @@ type Result struct {
 // what was changed.
 func (s *store) apply(l *raft.Log, events []*fanout.Event) ([]*fanout.Event, Result) {
 	s.revision = l.Index
-	c, err := ParseCommand(l.Data)
+	var c Command // handed on by reference: to copy it costs as much as to parse it
+	err := c.parse(l.Data)
 	if err == nil {
-		err = s.begin(c, l)
+		err = s.begin(&c, l)
 	}
 	if err != nil {
 		return events, Result{Revision: l.Index, Err: err}
 	}
-	if earlier, ok := s.requests.byID[c.RequestID]; ok {
-		return events, earlier.answers(c, l.Index)
+	if c.RequestID != "" {
+		if earlier, ok := s.requests.byID[c.RequestID]; ok {
+			return events, earlier.answers(c, l.Index)
+		}
 	}
 	before := len(events)
-	events, err = s.command(c, events, moment{l.Index, stamp(l.AppendedAt)})
+	events, err = s.command(&c, events, moment{l.Index, stamp(l.AppendedAt)})
 	r := Result{Revision: l.Index, Err: err}
 	if len(events) == before+1 {
 		r.PrevRevision = events[before].PrevRevision
@@ -51,7 +54,7 @@ func (s *store) apply(l *raft.Log, events []*fanout.Event) ([]*fanout.Event, Res
 
 // begin refuses a command that does not count, whatever it is to do, and takes over
 // its time.
-func (s *store) begin(c Command, l *raft.Log) error {
+func (s *store) begin(c *Command, l *raft.Log) error {
 	if c.Op != CommandInit && !s.initialized() {
 		return ErrNotInitialized
 	}
@@ -66,7 +69,7 @@ func (s *store) begin(c Command, l *raft.Log) error {
 	return nil
 }
 
-func (s *store) command(c Command, events []*fanout.Event, at moment) ([]*fanout.Event, error) {
+func (s *store) command(c *Command, events []*fanout.Event, at moment) ([]*fanout.Event, error) {
 	switch c.Op {
 	case CommandInit:
 		if !s.initialized() {

@@ -32,8 +32,8 @@ func parseBatch(data []byte) (batch []Command, err error) {
 		case len(batch) == MaxBatch:
 			return nil, fmt.Errorf("the batch has more than %d commands", MaxBatch)
 		}
-		c, err := parseMessage(message)
-		switch {
+		var c Command
+		switch err := c.parseMessage(message); {
 		case err != nil:
 			return nil, fmt.Errorf("command %d of the batch: %w", len(batch), err)
 		case !c.Op.inBatch():
@@ -49,14 +49,14 @@ func (op CommandOp) inBatch() bool { return op == CommandPut || op == CommandDel
 // batch carries out all of a batch that was checked, or nothing. It appends the
 // events.
 func (s *store) batch(batch []Command, events []*fanout.Event, at moment) ([]*fanout.Event, error) {
-	for _, c := range batch {
-		if err := s.allows(c); err != nil {
+	for i := range batch {
+		if err := s.allows(&batch[i]); err != nil {
 			return events, err
 		}
 	}
 	before := len(events)
-	for _, c := range batch {
-		events = append(events, s.change(c, at))
+	for i := range batch {
+		events = append(events, s.change(&batch[i], at))
 	}
 	asBatch(events[before:])
 	return events, nil

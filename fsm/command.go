@@ -169,30 +169,37 @@ func (c Command) appendMessage(dst []byte) []byte {
 // the values; the error for anything else wraps [ErrBadCommand]. The command's Value
 // is a part of data, not a copy.
 func ParseCommand(data []byte) (Command, error) {
-	c, err := parseCommand(data)
-	if err != nil {
-		return Command{}, fmt.Errorf("%w: %v", ErrBadCommand, err)
+	var c Command
+	if err := c.parse(data); err != nil {
+		return Command{}, err
 	}
 	return c, nil
 }
 
-func parseCommand(data []byte) (Command, error) {
-	if len(data) == 0 {
-		return Command{}, errors.New("it is empty")
+// parse sets c, which is zero, to what data encodes.
+func (c *Command) parse(data []byte) error {
+	err := c.parseVersion(data)
+	if err == nil {
+		err = c.checkStamp()
 	}
-	if data[0] != commandVersion {
-		return Command{}, fmt.Errorf("its version is %d; this program knows %d", data[0], commandVersion)
-	}
-	c, err := parseMessage(data[1:])
 	if err != nil {
-		return Command{}, err
+		return fmt.Errorf("%w: %v", ErrBadCommand, err)
 	}
-	return c, c.checkStamp()
+	return nil
 }
 
-func parseMessage(data []byte) (Command, error) {
+func (c *Command) parseVersion(data []byte) error {
+	if len(data) == 0 {
+		return errors.New("it is empty")
+	}
+	if data[0] != commandVersion {
+		return fmt.Errorf("its version is %d; this program knows %d", data[0], commandVersion)
+	}
+	return c.parseMessage(data[1:])
+}
+
+func (c *Command) parseMessage(data []byte) error {
 	var (
-		c                   Command
 		op, revision, limit uint64
 		id, batch           []byte
 		err                 error
@@ -227,14 +234,14 @@ func parseMessage(data []byte) (Command, error) {
 		}
 	}
 	if f.err != nil {
-		return Command{}, f.err
+		return f.err
 	}
 	if op == 0 || op >= uint64(len(commandFields)) {
-		return Command{}, fmt.Errorf("operation %d is unknown", op)
+		return fmt.Errorf("operation %d is unknown", op)
 	}
 	c.Op = CommandOp(op)
 	if err := f.finish(commandFields[op].required, commandFields[op].optional); err != nil {
-		return Command{}, err
+		return err
 	}
 	if f.seen.has(fieldIfRevision) {
 		c.IfRevision = new(revision)
@@ -246,7 +253,7 @@ func parseMessage(data []byte) (Command, error) {
 		c.Batch, err = parseBatch(batch)
 	}
 	if err != nil {
-		return Command{}, err
+		return err
 	}
-	return c, c.checkTimes(f.seen)
+	return c.checkTimes(f.seen)
 }

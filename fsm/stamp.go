@@ -32,7 +32,7 @@ type Stamp struct {
 }
 
 // checkTimes refuses what Append would not have written.
-func (c Command) checkTimes(seen fieldSet) error {
+func (c *Command) checkTimes(seen fieldSet) error {
 	const both = 1<<fieldTerm | 1<<fieldTime
 	switch {
 	case seen&both != 0 && (seen&both != both || c.Stamp.Term == 0):
@@ -49,12 +49,12 @@ func (c Command) checkTimes(seen fieldSet) error {
 
 // NeedsStamp reports whether the command must have a Stamp; otherwise it must have
 // none.
-func (c Command) NeedsStamp() bool {
+func (c *Command) NeedsStamp() bool {
 	return c.Op == CommandExpire || c.TTL != 0 || c.RequestID != "" ||
 		slices.ContainsFunc(c.Batch, func(part Command) bool { return part.TTL != 0 })
 }
 
-func (c Command) checkStamp() error {
+func (c *Command) checkStamp() error {
 	if has := c.Stamp.Term != 0; has != c.NeedsStamp() {
 		return fmt.Errorf("it has a stamp: %v; it needs one: %v", has, !has)
 	}

@@ -40,7 +40,7 @@ type moment struct {
 }
 
 // allows returns why a put or delete cannot be carried out as the keys stand.
-func (s *store) allows(c Command) error {
+func (s *store) allows(c *Command) error {
 	if c.Op == CommandPut && c.IfRevision == nil {
 		return nil // there is nothing to look up
 	}
@@ -52,7 +52,7 @@ func (s *store) allows(c Command) error {
 }
 
 // change carries out a put or delete that is allowed.
-func (s *store) change(c Command, at moment) *fanout.Event {
+func (s *store) change(c *Command, at moment) *fanout.Event {
 	if c.Op == CommandDelete {
 		return s.remove(fanout.Delete, c.Key, at)
 	}
@@ -60,7 +60,7 @@ func (s *store) change(c Command, at moment) *fanout.Event {
 }
 
 // put sets a key. It copies value.
-func (s *store) put(c Command, at moment) *fanout.Event {
+func (s *store) put(c *Command, at moment) *fanout.Event {
 	// make and copy leave no spare capacity, into which receivers that
 	// append to a shared value would write.
 	value := make([]byte, len(c.Value))
@@ -105,7 +105,7 @@ func (s *store) expire(events []*fanout.Event, at moment) []*fanout.Event {
 
 // check compares the command's condition with where the key stands; old is nil
 // if it does not exist.
-func (c Command) check(old *Entry) error {
+func (c *Command) check(old *Entry) error {
 	var have uint64
 	if old != nil {
 		have = old.Revision
