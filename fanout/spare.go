@@ -37,11 +37,15 @@ func (f *feed) spare() bool {
 	case registry.patterns.any() || registry.patterns.everything.Load() != nil:
 		return false
 	}
-	for pos := r.flushed; pos < r.next; pos++ {
-		e := r.blocks[r.index(pos)].Load().slots[pos&r.within]
-		if e.Control() || registry.keys.has(e.Key) {
-			return false
+	for pos := r.flushed; pos < r.next; {
+		from := pos & r.within
+		to := min(r.within+1, from+r.next-pos)
+		for _, e := range r.blocks[r.index(pos)].Load().slots[from:to] {
+			if e.Control() || registry.keys.has(e.Key) {
+				return false
+			}
 		}
+		pos += to - from
 	}
 	f.passed.Store(r.last)
 	return true
