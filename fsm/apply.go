@@ -27,7 +27,7 @@ type Result struct {
 // what was changed.
 func (s *store) apply(l *raft.Log, events []*fanout.Event) ([]*fanout.Event, Result) {
 	s.revision = l.Index
-	var c Command // handed on by reference: to copy it costs as much as to parse it
+	var c Command
 	err := c.parse(l.Data)
 	if err == nil {
 		err = s.begin(&c, l)

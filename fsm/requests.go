@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"iter"
 	"slices"
 	"time"
 )
@@ -89,10 +88,5 @@ func (r *requests) forget(n int) {
 	r.list = r.list[n:]
 }
 
-// outcomes are requests as a snapshot has them.
-type outcomes []*request
-
 // clone copies pointers only, and at most as many as are kept.
-func (r *requests) clone() outcomes { return slices.Clone(r.list) }
-
-func (o outcomes) all() iter.Seq[*request] { return slices.Values(o) }
+func (r *requests) clone() []*request { return slices.Clone(r.list) }

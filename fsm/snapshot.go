@@ -94,7 +94,7 @@ type snapshot struct {
 	cluster    Cluster
 	entries    ordered
 	tombstones tombstoneRing
-	requests   outcomes
+	requests   []*request
 }
 
 // Persist writes the snapshot to the sink and closes it, or cancels it on an
@@ -129,7 +129,7 @@ func (s *snapshot) write(out io.Writer) error {
 		w.record(recordTombstone, t.appendRecord)
 		kept++
 	}
-	for q := range s.requests.all() {
+	for _, q := range s.requests {
 		w.record(recordRequest, q.appendRecord)
 	}
 	w.record(recordTrailer, func(dst []byte) []byte {

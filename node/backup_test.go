@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/watchcast/watchcast/fsm"
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 func backupOf(t *testing.T, n *Node, opts ...ReadOption) ([]byte, fsm.BackupInfo) {
@@ -159,8 +160,8 @@ func testBackupEnds(t *testing.T, n *Node, end func(context.CancelFunc), want er
 func TestBackupOfNothing(t *testing.T) {
 	t.Parallel()
 	config := single(t)
-	config.Raft = freeAddress(t)
-	config.Peers = map[string]string{DefaultID: config.Raft, "gone-1": freeAddress(t), "gone-2": freeAddress(t)}
+	config.Raft = freeport.Address(t)
+	config.Peers = map[string]string{DefaultID: config.Raft, "gone-1": freeport.Address(t), "gone-2": freeport.Address(t)}
 	n := start(t, config)
 	_, err := n.Backup(bounded(t), &bytes.Buffer{}, Stale(0))
 	wantOneLine(t, err, ErrBehind, "nothing to back up")

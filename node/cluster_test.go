@@ -13,6 +13,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/internal/freeport"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -53,8 +54,8 @@ func startCluster(t *testing.T, size int, adjust ...func(*Config)) (nodes []*Nod
 	peers := make(map[string]string)
 	var routes []string
 	for i := range size {
-		peers[fmt.Sprintf("n%d", i+1)] = freeAddress(t)
-		routes = append(routes, freeAddress(t))
+		peers[fmt.Sprintf("n%d", i+1)] = freeport.Address(t)
+		routes = append(routes, freeport.Address(t))
 	}
 	for i := range size {
 		c := single(t)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/internal/freeport"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -123,7 +124,7 @@ func TestNoBroker(t *testing.T) {
 	config := single(t)
 	config.NATS = ""
 	for _, credentials := range []string{"user:secret", "secret", "user:secret%", "user:secret"} {
-		config.NATSURL = "nats://" + credentials + "@" + freeAddress(t)
+		config.NATSURL = "nats://" + credentials + "@" + freeport.Address(t)
 		_, err := Start(bounded(t), config)
 		if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "connect to the broker at nats://127.0.0.1:") {
 			t.Errorf("start without a broker, as %s: %v", credentials, err)

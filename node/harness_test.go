@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -332,25 +329,3 @@ func (s *stream) silentUntilBeacon() {
 		s.t.Fatalf("%+v was published", s.events[0])
 	}
 }
-
-// freeAddress returns a loopback address that nobody listens on, with a port that the
-// system gives to nobody who asks for any, and that this process was not given before:
-// connections and listeners of other tests would take it before it is used.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range freePorts {
-		addr := fmt.Sprintf("127.0.0.1:%d", firstFreePort+nextFreePort.Add(1)%freePorts)
-		if l, err := net.Listen("tcp", addr); err == nil {
-			l.Close()
-			return addr
-		}
-	}
-	t.Fatal("no port is free")
-	panic("unreachable")
-}
-
-const firstFreePort, freePorts = 10000, 22768 // below the ports that Linux gives
-
-var nextFreePort atomic.Uint32
-
-func init() { nextFreePort.Store(rand.Uint32N(freePorts)) } // another process begins elsewhere

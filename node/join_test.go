@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // TestJoin: a node with an empty directory joins through any node of a cluster, gets
@@ -44,7 +46,7 @@ func TestJoin(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop(t, n)
-	config.Join = "http://" + freeAddress(t) // nobody there
+	config.Join = "http://" + freeport.Address(t) // nobody there
 	n = start(t, config)
 	waitReady(t, n)
 	if revision := put(t, leaderAmong(t, []*Node{leader, others[0], n}), "k", "again"); revision == 0 {
@@ -136,9 +138,9 @@ func TestJoinAfterCrash(t *testing.T) {
 func TestJoinWaitsForALeader(t *testing.T) {
 	t.Parallel()
 	c := serving(t)
-	c.ID, c.Raft, c.HTTP = "n1", freeAddress(t), freeAddress(t)
+	c.ID, c.Raft, c.HTTP = "n1", freeport.Address(t), freeport.Address(t)
 	joins := serving(t)
-	joins.ID, joins.Raft, joins.Join = "n2", freeAddress(t), "http://"+c.HTTP
+	joins.ID, joins.Raft, joins.Join = "n2", freeport.Address(t), "http://"+c.HTTP
 	c.ElectionTimeout, joins.ElectionTimeout = 2*time.Second, 2*time.Second
 	type result struct {
 		n   *Node
@@ -176,7 +178,7 @@ func TestGrowFromOne(t *testing.T) {
 	n1 := lead(t, c)
 	revision := put(t, n1, "k", "v")
 	stop(t, n1)
-	c.Raft, c.ElectionTimeout = freeAddress(t), 2*time.Second
+	c.Raft, c.ElectionTimeout = freeport.Address(t), 2*time.Second
 	n1 = lead(t, c)
 	n2 := join(t, joiner(t, n1, "n2"))
 	awaitMember(t, n1, "n2", true)

@@ -73,10 +73,10 @@ func (n *Node) write(ctx context.Context, c fsm.Command) (uint64, error) {
 	if err := n.checkCommand(c); err != nil {
 		return 0, err
 	}
-	p, err := n.propose(e, c)
-	if err != nil {
+	if err := n.stayOpen(); err != nil {
 		return 0, err
 	}
+	p := n.apply(e, c)
 	if ctx.Done() == nil {
 		defer n.waits.Done()
 		return p.Wait()
@@ -101,17 +101,16 @@ type outcome struct {
 	err      error
 }
 
-// propose hands a command to Raft unless the node closes. The caller waits for
-// it and then calls n.waits.Done; until then Close leaves Raft running, which
-// would not answer any more.
-func (n *Node) propose(e *epoch, c fsm.Command) (pending, error) {
+// stayOpen keeps Close from ending Raft, which would not answer any more, until
+// n.waits.Done. It fails with [ErrClosed] if the node closes.
+func (n *Node) stayOpen() error {
 	n.closeMu.RLock()
 	defer n.closeMu.RUnlock()
 	if n.closing() {
-		return pending{}, ErrClosed
+		return ErrClosed
 	}
 	n.waits.Add(1)
-	return n.apply(e, c), nil
+	return nil
 }
 
 // lead returns the epoch in which this node leads. While there is no leader, or

@@ -9,6 +9,7 @@ import (
 
 	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/fsm"
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // TestPutGetDelete is the life of one key, as its writer and a watcher see it.
@@ -199,8 +200,8 @@ func TestDeadline(t *testing.T) {
 func TestDeadlineWithoutLeader(t *testing.T) {
 	t.Parallel()
 	config := single(t)
-	config.Raft = freeAddress(t)
-	config.Peers = map[string]string{DefaultID: config.Raft, "gone-1": freeAddress(t), "gone-2": freeAddress(t)}
+	config.Raft = freeport.Address(t)
+	config.Peers = map[string]string{DefaultID: config.Raft, "gone-1": freeport.Address(t), "gone-2": freeport.Address(t)}
 	n := start(t, config)
 	ctx, cancel := context.WithTimeoutCause(context.Background(), leaderPoll*3, errors.New("no time"))
 	defer cancel()

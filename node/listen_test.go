@@ -3,6 +3,8 @@ package node
 import (
 	"net"
 	"testing"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // TestPortInUse starts nodes on addresses that somebody else listens on: each
@@ -30,7 +32,7 @@ func TestPortInUse(t *testing.T) {
 				_, err = Start(bounded(t), config)
 				wantOneLine(t, err, ErrListen, c.field, l.Addr().String())
 			}
-			c.set(&config, freeAddress(t))
+			c.set(&config, freeport.Address(t))
 			n := lead(t, config)
 			revision := put(t, n, "k", "v")
 			wantValue(t, n, "k", "v", revision)

@@ -67,6 +67,8 @@ var memberCodes = []struct {
 	{ErrNotLeader, "not_leader", http.StatusServiceUnavailable},
 	{ErrNoLeader, "no_leader", http.StatusServiceUnavailable},
 	{ErrRemoved, "removed", http.StatusServiceUnavailable},
+	{ErrStorage, "storage", http.StatusServiceUnavailable},
+	{ErrSameID, "same_id", http.StatusServiceUnavailable},
 	{ErrClosed, "closed", http.StatusServiceUnavailable},
 	{context.DeadlineExceeded, "no_leader", http.StatusServiceUnavailable},
 }

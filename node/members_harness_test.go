@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // withHTTP has the nodes of a cluster serve HTTP, so that others can join.
@@ -25,10 +27,10 @@ func wantSnapshot(t *testing.T, n *Node) {
 func joiner(t *testing.T, through *Node, id string) Config {
 	t.Helper()
 	c := serving(t)
-	c.ID, c.Raft, c.Join = id, freeAddress(t), through.HTTPURL()
+	c.ID, c.Raft, c.Join = id, freeport.Address(t), through.HTTPURL()
 	c.ElectionTimeout = through.config.ElectionTimeout
 	if through.config.Routes != "" {
-		c.Routes, c.JoinRoutes, c.ClusterSecret = freeAddress(t), through.config.JoinRoutes, through.config.ClusterSecret
+		c.Routes, c.JoinRoutes, c.ClusterSecret = freeport.Address(t), through.config.JoinRoutes, through.config.ClusterSecret
 	}
 	return c
 }
@@ -37,7 +39,7 @@ func joiner(t *testing.T, through *Node, id string) Config {
 func founder(t *testing.T) *Node {
 	t.Helper()
 	c := serving(t)
-	c.ID, c.Raft, c.ElectionTimeout = "n1", freeAddress(t), 2*time.Second // as in clusterOf
+	c.ID, c.Raft, c.ElectionTimeout = "n1", freeport.Address(t), 2*time.Second // as in clusterOf
 	return lead(t, c)
 }
 

@@ -192,13 +192,9 @@ func (n *Node) changing(ctx context.Context, change func(*epoch) error) error {
 // or the end of ctx. Raft itself refuses an address that is there twice, and a
 // cluster without voters, should another leader have changed something in between.
 func (n *Node) configure(ctx context.Context, what, id string, start func(timeout time.Duration) raft.IndexFuture) error {
-	n.closeMu.RLock()
-	if n.closing() {
-		n.closeMu.RUnlock()
-		return ErrClosed
+	if err := n.stayOpen(); err != nil {
+		return err
 	}
-	n.waits.Add(1)
-	n.closeMu.RUnlock()
 	done := make(chan error, 1)
 	go func() { // a Raft future cannot be given up
 		defer n.waits.Done()

@@ -32,7 +32,7 @@ func newMetrics(n *Node) *metrics {
 	add(gauge, "revision", "Revision of the last applied command.", func(s Status) float64 { return float64(s.Revision) })
 	add(gauge, "keys", "Keys that exist.", func(s Status) float64 { return float64(s.Keys) })
 	add(gauge, "watchers", "In-process watchers.", func(s Status) float64 { return float64(s.Events.Watchers) })
-	add(counter, "dispatched_events_total", "Events read by the dispatcher; it rests while there is no in-process watcher.", func(s Status) float64 { return float64(s.Events.Events) })
+	add(counter, "dispatched_events_total", "Events read by the dispatcher; most of what nobody watches it does not read.", func(s Status) float64 { return float64(s.Events.Events) })
 	add(counter, "watcher_matched_total", "Events offered to in-process watchers.", func(s Status) float64 { return float64(s.Events.Matched) })
 	add(counter, "watcher_delivered_total", "Of the matched events, those taken by their watchers.", func(s Status) float64 { return float64(s.Events.Delivered) })
 	add(counter, "watcher_conflated_total", "Of the matched events, those superseded before they were taken.", func(s Status) float64 { return float64(s.Events.Conflated) })

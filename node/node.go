@@ -50,7 +50,7 @@ type Node struct {
 	joining    atomic.Bool   // until a node that joins is the member that it wants to be
 	removed    atomic.Bool   // was a member, and is none any more
 
-	closeMu sync.RWMutex    // held for reading while a write is handed to Raft
+	closeMu sync.RWMutex    // held for reading while a write is counted in waits
 	leaving context.Context // ends when the node begins to close
 	leave   context.CancelFunc
 	closed  chan struct{}

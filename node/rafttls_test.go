@@ -16,6 +16,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // logged is a log that can be read while it is written.
@@ -46,7 +48,7 @@ func (l *logged) lines(text string) (found []string) {
 func raftNode(t *testing.T, files RaftTLS, log *logged) *Node {
 	t.Helper()
 	c := single(t)
-	c.Raft, c.RaftTLS = freeAddress(t), files
+	c.Raft, c.RaftTLS = freeport.Address(t), files
 	c.Peers = map[string]string{DefaultID: c.Raft}
 	if log != nil {
 		c.Logger = slog.New(slog.NewTextHandler(log, nil))
@@ -300,7 +302,7 @@ func TestRaftTLSBadFiles(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := single(t)
-			config.Raft, config.RaftTLS = freeAddress(t), c.files
+			config.Raft, config.RaftTLS = freeport.Address(t), c.files
 			config.Peers = map[string]string{DefaultID: config.Raft}
 			n, err := Start(bounded(t), config)
 			if err == nil {

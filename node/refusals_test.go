@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // TestRefusedChanges: each bad change gets its own error of one line, and nothing
@@ -28,7 +30,7 @@ func TestRefusedChanges(t *testing.T) {
 
 	stranger := lead(t, func() Config {
 		c := serving(t)
-		c.ID, c.Raft = "n9", freeAddress(t)
+		c.ID, c.Raft = "n9", freeport.Address(t)
 		return c
 	}())
 	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
@@ -38,7 +40,7 @@ func TestRefusedChanges(t *testing.T) {
 	t.Cleanup(func() { mute.Close() })
 	other := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(other.Close)
-	gone := freeAddress(t)
+	gone := freeport.Address(t)
 	ctx := bounded(t)
 	add := func(id, address string) func() error {
 		return func() error { return leader.AddNonvoter(ctx, id, address) }
@@ -199,7 +201,7 @@ func TestRefusedJoin(t *testing.T) {
 	}{
 		{"id of another", func(c *Config) { c.ID = "n2" }, ErrDuplicateMember, []string{"refused", "n2", n2.config.Raft}},
 		{"address of another", func(c *Config) { c.RaftAdvertise = n2.config.Raft }, ErrDuplicateMember, []string{"refused", n2.config.Raft, "n2"}},
-		{"address of nobody", func(c *Config) { c.RaftAdvertise = freeAddress(t) }, ErrUnreachable, []string{"refused", "n3", "is this its Raft address"}},
+		{"address of nobody", func(c *Config) { c.RaftAdvertise = freeport.Address(t) }, ErrUnreachable, []string{"refused", "n3", "is this its Raft address"}},
 		{"broker with short messages", func(c *Config) { c.MaxPayload = 64 << 10 }, ErrSmallPayload, []string{"refused", "65536", "1044480", "MaxPayload of 1048576"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -231,8 +233,8 @@ func TestRefusedJoin(t *testing.T) {
 
 	// Nobody there, or somebody else: said when the time is up.
 	for url, mention := range map[string]string{
-		"http://user:secret@" + freeAddress(t): "refused",
-		other.URL:                              "404",
+		"http://user:secret@" + freeport.Address(t): "refused",
+		other.URL: "404",
 	} {
 		config := joiner(t, leader, "n4")
 		config.Join = url
@@ -254,7 +256,7 @@ func TestJoinWithOtherData(t *testing.T) {
 	put(t, leader, "k", "v")
 
 	config := serving(t)
-	config.ID, config.Raft = "n2", freeAddress(t)
+	config.ID, config.Raft = "n2", freeport.Address(t)
 	loner := lead(t, config)
 	cluster := loner.Status().Cluster
 	put(t, loner, "k", "of another cluster")

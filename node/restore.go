@@ -151,17 +151,6 @@ func (n *Node) install(b *fsm.Backup, revision uint64, settle time.Duration) err
 	return nil
 }
 
-// stayOpen keeps Close from ending Raft until n.waits.Done.
-func (n *Node) stayOpen() error {
-	n.closeMu.RLock()
-	defer n.closeMu.RUnlock()
-	if n.closing() {
-		return ErrClosed
-	}
-	n.waits.Add(1)
-	return nil
-}
-
 // restore has Raft replace its state machine's state here and everywhere, by a backup
 // of size bytes. Raft panics if a state machine refuses a state, so it must be one that was checked.
 func (n *consensus) restore(b *fsm.Backup, revision uint64, size int64) error {

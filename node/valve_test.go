@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // valve stands in front of a node's Raft address. Shut, it cuts what others sent to
@@ -125,7 +127,7 @@ func startValvedCluster(t *testing.T, change []func(*Config)) (nodes []*Node, va
 	valves = make(map[string]*valve)
 	for i := range 3 {
 		id := fmt.Sprintf("n%d", i+1)
-		listen[id] = freeAddress(t)
+		listen[id] = freeport.Address(t)
 		valves[id] = newValve(t, listen[id])
 		peers[id] = valves[id].addr()
 	}

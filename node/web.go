@@ -121,10 +121,15 @@ func (n *Node) Status() Status {
 }
 
 func (n *Node) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	n.writeJSON(w, http.StatusOK, n.Status())
+}
+
+func (n *Node) writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(n.Status()); err != nil {
-		n.log.Debug("status was not sent", "error", err)
+	if err := encoder.Encode(body); err != nil {
+		n.log.Debug("an answer was not sent", "error", err)
 	}
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -111,20 +110,13 @@ func (n *Node) serveRestore(w http.ResponseWriter, r *http.Request) {
 		httpError(w, err)
 		return
 	}
-	writeJSON(w, n, backupReply{
+	n.writeJSON(w, http.StatusOK, backupReply{
 		Cluster:        restored.Cluster,
 		Revision:       restored.Revision,
 		Keys:           restored.Backup.Keys,
 		BackupCluster:  restored.Backup.Cluster.ID,
 		BackupRevision: restored.Backup.Revision,
 	})
-}
-
-func writeJSON(w http.ResponseWriter, n *Node, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(v); err != nil {
-		n.log.Debug("reply was not sent", "error", err)
-	}
 }
 
 // httpError answers with the code that the same error has over NATS.

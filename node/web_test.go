@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // serving is a node on its own with HTTP.
@@ -208,8 +209,8 @@ func TestDetailedMetrics(t *testing.T) {
 func TestNotReady(t *testing.T) {
 	t.Parallel()
 	config := serving(t)
-	config.Raft = freeAddress(t)
-	config.Peers = map[string]string{DefaultID: config.Raft, "gone-1": freeAddress(t), "gone-2": freeAddress(t)}
+	config.Raft = freeport.Address(t)
+	config.Peers = map[string]string{DefaultID: config.Raft, "gone-1": freeport.Address(t), "gone-2": freeport.Address(t)}
 	n := start(t, config)
 	if resp, body := fetch(t, "GET", n.HTTPURL()+"/readyz"); resp.StatusCode != 503 || !strings.Contains(body, "no leader") {
 		t.Errorf("/readyz: %s %q; want 503", resp.Status, body)

@@ -28,12 +28,15 @@ func (n *Node) memberRoutes(mux *http.ServeMux, apply func(context.Context, chan
 		m.Members = n.Members()
 		n.writeJSON(w, http.StatusOK, m)
 	})
+	refuse := func(w http.ResponseWriter, err error) {
+		body, status := encodeMemberError(err)
+		n.writeJSON(w, status, body)
+	}
 	answer := func(w http.ResponseWriter, r *http.Request, c change) {
 		ctx, cancel := context.WithTimeout(r.Context(), changeTimeout)
 		defer cancel()
 		if err := apply(ctx, c); err != nil {
-			body, status := encodeMemberError(err)
-			n.writeJSON(w, status, body)
+			refuse(w, err)
 			return
 		}
 		n.writeJSON(w, http.StatusOK, n.membership())
@@ -41,8 +44,7 @@ func (n *Node) memberRoutes(mux *http.ServeMux, apply func(context.Context, chan
 	mux.HandleFunc("POST "+membersPath, func(w http.ResponseWriter, r *http.Request) {
 		m, err := readNewMember(w, r)
 		if err != nil {
-			body, status := encodeMemberError(err)
-			n.writeJSON(w, status, body)
+			refuse(w, err)
 			return
 		}
 		answer(w, r, change{verb: verbAdd, id: m.ID, address: m.Raft})
@@ -50,8 +52,7 @@ func (n *Node) memberRoutes(mux *http.ServeMux, apply func(context.Context, chan
 	for _, verb := range []string{verbPromote, verbDemote} {
 		mux.HandleFunc("POST "+membersPath+"/{id}/"+verb, func(w http.ResponseWriter, r *http.Request) {
 			if err := fromProgram(r); err != nil {
-				body, status := encodeMemberError(err)
-				n.writeJSON(w, status, body)
+				refuse(w, err)
 				return
 			}
 			answer(w, r, change{verb: verb, id: r.PathValue("id")})
@@ -86,14 +87,4 @@ func fromProgram(r *http.Request) error {
 		return fmt.Errorf("%w: requests of browsers are not taken here; use node promote, node demote, or another HTTP client", ErrBadMember)
 	}
 	return nil
-}
-
-func (n *Node) writeJSON(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(body); err != nil {
-		n.log.Debug("an answer was not sent", "error", err)
-	}
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // ask sends a request with a body and returns status and answer.
@@ -90,7 +92,7 @@ func TestBadMembersRequests(t *testing.T) {
 	n := founder(t)
 	before := memberNames(n)
 	const kind = "application/json"
-	gone := freeAddress(t)
+	gone := freeport.Address(t)
 	for _, c := range []struct {
 		name, method, path, kind, body string
 		header                         []string

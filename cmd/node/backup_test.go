@@ -18,6 +18,7 @@ import (
 
 	natsgo "github.com/nats-io/nats.go"
 
+	"github.com/watchcast/watchcast/internal/freeport"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -174,7 +175,7 @@ func TestBackupBadInput(t *testing.T) {
 	}{
 		{"no file", []string{"backup"}, exitUsage, `expected "<file>"; see node backup --help`},
 		{"unknown flag", []string{"backup", out, "--fresh"}, exitUsage, `unknown flag --fresh`},
-		{"nobody there", []string{"backup", out, "--http", freeAddress(t)}, exitFailed, `no node answers at 127\.0\.0\.1:\d+: .*refused; is it running`},
+		{"nobody there", []string{"backup", out, "--http", freeport.Address(t)}, exitFailed, `no node answers at 127\.0\.0\.1:\d+: .*refused; is it running`},
 		{"off", []string{"backup", out, "--http", "off"}, exitFailed, `--http is off`},
 		{"no directory", []string{"backup", filepath.Join(dir, "nowhere", "out"), "--http", addr}, exitFailed, `cannot write there: .*nowhere`},
 		{"another server", []string{"backup", out, "--http", strings.TrimPrefix(n.url(), "nats://")}, exitFailed, `does not speak HTTP; is this a Watchcast node's --http`},
@@ -184,7 +185,7 @@ func TestBackupBadInput(t *testing.T) {
 		{"restore: no file", []string{"restore"}, exitUsage, `expected "<file>"`},
 		{"restore: file that is not there", []string{"restore", out, "--http", addr}, exitFailed, `cannot read the backup: .*no such file`},
 		{"restore: directory", []string{"restore", dir, "--http", addr}, exitFailed, `is a directory`},
-		{"restore: nobody there", []string{"restore", good, "--http", freeAddress(t)}, exitFailed, `no node answers`},
+		{"restore: nobody there", []string{"restore", good, "--http", freeport.Address(t)}, exitFailed, `no node answers`},
 		{"restore: empty", []string{"restore", bad("empty", nil), "--http", addr}, exitFailed, `empty: fsm: corrupt snapshot: .*cut short`},
 		{"restore: cut short", []string{"restore", bad("cut", whole[:len(whole)-1]), "--http", addr}, exitFailed, `cut short`},
 		{"restore: flipped", []string{"restore", bad("flipped", flipped), "--http", addr}, exitFailed, `corrupt snapshot`},

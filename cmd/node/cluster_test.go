@@ -12,6 +12,7 @@ import (
 
 	natsgo "github.com/nats-io/nats.go"
 
+	"github.com/watchcast/watchcast/internal/freeport"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -47,8 +48,8 @@ func newCluster(t *testing.T, size int, host func(i int) string, env ...string) 
 	c := &processes{t: t, env: append([]string{"WATCHCAST_CLUSTER_SECRET=not a secret"}, env...), nodes: make([]*process, size)}
 	var raft, routes, peers []string
 	for i := range size {
-		raft, routes = append(raft, freeAddress(t)), append(routes, freeAddress(t))
-		c.nats = append(c.nats, freeAddress(t))
+		raft, routes = append(raft, freeport.Address(t)), append(routes, freeport.Address(t))
+		c.nats = append(c.nats, freeport.Address(t))
 		c.dirs = append(c.dirs, t.TempDir())
 		known := raft[i]
 		if host != nil {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // nextCount returns the next value of demo.count that w receives.
@@ -48,7 +50,7 @@ func TestDemo(t *testing.T) {
 // TestDemoCommand: a writer of its own goes on where it was when the node
 // comes back, says what happened in between, and ends in order.
 func TestDemoCommand(t *testing.T) {
-	dir, addr := t.TempDir(), freeAddress(t)
+	dir, addr := t.TempDir(), freeport.Address(t)
 	args := []string{"--data", dir, "--nats", addr, "--http", "off"}
 	first := startProcess(t, nil, args...)
 	first.ready()
@@ -79,7 +81,7 @@ func TestDemoCommand(t *testing.T) {
 
 // TestDemoCommandWithoutNode ends with one line that says what to do.
 func TestDemoCommandWithoutNode(t *testing.T) {
-	p := startProcess(t, nil, "demo", "-s", "nats://user:secret@"+freeAddress(t))
+	p := startProcess(t, nil, "demo", "-s", "nats://user:secret@"+freeport.Address(t))
 	if code := p.exit(); code != exitFailed {
 		t.Errorf("exit code %d, want %d", code, exitFailed)
 	}

@@ -1,16 +1,15 @@
 package main
 
 import (
-	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // httpAddr is where a node that has greeted serves HTTP.
@@ -56,7 +55,7 @@ func TestHealth(t *testing.T) {
 // TestNotHealthy: whatever is wrong gets exit code 1 and one line that says what
 // and what to do.
 func TestNotHealthy(t *testing.T) {
-	waiting := freeAddress(t)
+	waiting := freeport.Address(t)
 	startProcess(t, nil, "--dev", "--nats", "127.0.0.1:0", "--raft", "127.0.0.1:0", "--http", waiting,
 		"--peers", "node-1=127.0.0.1:1,gone=127.0.0.1:2,gone-too=127.0.0.1:3")
 	awaitListener(t, waiting)
@@ -75,7 +74,7 @@ func TestNotHealthy(t *testing.T) {
 		want string
 	}{
 		{"no leader", []string{"--http", waiting}, `the node at ` + waiting + ` is not ready: no leader; are a majority of the nodes up`},
-		{"nobody there", []string{"--http", freeAddress(t)}, `no node answers at 127\.0\.0\.1:\d+: .*refused; is it running`},
+		{"nobody there", []string{"--http", freeport.Address(t)}, `no node answers at 127\.0\.0\.1:\d+: .*refused; is it running`},
 		{"another server", []string{"--http", stranger.Listener.Addr().String()}, `answers /readyz with 404 Not Found; is this a Watchcast node`},
 		{"no answer", []string{"--http", mute.Addr().String(), "--timeout", "50ms"}, `did not answer within 50ms; is it starting, stuck`},
 		{"off", []string{"--http", "off"}, `--http is off, so nobody can ask`},
@@ -120,28 +119,6 @@ func TestNearby(t *testing.T) {
 		}
 	}
 }
-
-// freeAddress returns a loopback address that nobody listens on, with a port that the
-// system gives to nobody who asks for any, and that this process was not given before:
-// connections and listeners of other tests would take it before it is used.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range freePorts {
-		addr := fmt.Sprintf("127.0.0.1:%d", firstFreePort+nextFreePort.Add(1)%freePorts)
-		if l, err := net.Listen("tcp", addr); err == nil {
-			l.Close()
-			return addr
-		}
-	}
-	t.Fatal("no port is free")
-	panic("unreachable")
-}
-
-const firstFreePort, freePorts = 10000, 22768 // below the ports that Linux gives
-
-var nextFreePort atomic.Uint32
-
-func init() { nextFreePort.Store(rand.Uint32N(freePorts)) } // another process begins elsewhere
 
 // awaitListener returns when somebody accepts connections at addr.
 func awaitListener(t *testing.T, addr string) {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // with returns arguments with another value for a flag.
@@ -108,7 +110,7 @@ func TestSameID(t *testing.T) {
 	for _, flag := range []string{"--data", "--nats", "--raft", "--routes"} {
 		value := t.TempDir()
 		if flag != "--data" {
-			value = freeAddress(t)
+			value = freeport.Address(t)
 		}
 		args = with(args, flag, value)
 	}

@@ -7,12 +7,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // clusterArgs are those of a node that others can join, or that joins.
 func clusterArgs(t *testing.T, id string, more ...string) []string {
 	return append([]string{"--id", id, "--data", t.TempDir(), "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0",
-		"--raft", freeAddress(t), "--election-timeout", "2s"}, more...)
+		"--raft", freeport.Address(t), "--election-timeout", "2s"}, more...)
 }
 
 // command runs a command to its end and returns what it printed.
@@ -97,7 +99,7 @@ func TestMembersCommandsRefused(t *testing.T) {
 		{"no id", exitUsage, []string{"remove", "--http", addr}, `node remove: .*<id>.*; see node remove --help`},
 		{"an id too many", exitUsage, []string{"members", "n1", "--http", addr}, `node members: unexpected argument n1`},
 		{"unknown flag", exitUsage, []string{"demote", "--htp", addr, "n1"}, `node demote: unknown flag --htp`},
-		{"nobody there", exitFailed, []string{"members", "--http", freeAddress(t)}, `node members: no node answers at .*refused; is it running`},
+		{"nobody there", exitFailed, []string{"members", "--http", freeport.Address(t)}, `node members: no node answers at .*refused; is it running`},
 		{"another server", exitFailed, []string{"members", "--http", there}, `node members: .* answers with 404 Not Found; is this a Watchcast node`},
 		{"no HTTP", exitFailed, []string{"members", "--http", "off"}, `node members: --http is off`},
 		{"join nowhere", exitUsage, []string{"--dev", "--join", "here", "--raft", "127.0.0.1:1"}, `node: bad configuration: Join is "here"; give the HTTP URL`},

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // certificates writes a CA and one node's certificate and key, for 127.0.0.1, and
@@ -60,7 +62,7 @@ func certificates(t *testing.T) []string {
 // third with another's takes no part in it.
 func TestRaftTLS(t *testing.T) {
 	ours, theirs := certificates(t), certificates(t)
-	raft := []string{freeAddress(t), freeAddress(t), freeAddress(t)}
+	raft := []string{freeport.Address(t), freeport.Address(t), freeport.Address(t)}
 	peers := fmt.Sprintf("n1=%s,n2=%s,n3=%s", raft[0], raft[1], raft[2])
 	var nodes []*process
 	for i, env := range [][]string{ours, ours, theirs} {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/watchcast/watchcast/internal/freeport"
 	"github.com/watchcast/watchcast/node"
 )
 
@@ -29,7 +30,7 @@ func configs(t *testing.T) ([]node.Config, *network) {
 	t.Helper()
 	var addrs, routes []string
 	for range size {
-		addrs, routes = append(addrs, freeAddress(t)), append(routes, freeAddress(t))
+		addrs, routes = append(addrs, freeport.Address(t)), append(routes, freeport.Address(t))
 	}
 	net := newNetwork(t, addrs)
 	var configs []node.Config
@@ -43,7 +44,7 @@ func configs(t *testing.T) ([]node.Config, *network) {
 		configs = append(configs, node.Config{
 			ID:              id(i),
 			DataDir:         t.TempDir(),
-			NATS:            freeAddress(t),
+			NATS:            freeport.Address(t),
 			Routes:          routes[i],
 			JoinRoutes:      routes,
 			ClusterSecret:   "not a secret",
