@@ -15,12 +15,12 @@ import (
 
 // operation is one element of the JSON array that a batch is on the wire.
 type operation struct {
-	Op     string  `json:"op"`     // put or delete
-	Key    string  `json:"key"`    // in its subject form
-	Value  *string `json:"value"`  // of a put, if it is text
-	Base64 []byte  `json:"base64"` // of a put, if it is not
-	IfRev  *uint64 `json:"if_rev"` // as Kv-If-Rev
-	TTL    *string `json:"ttl"`    // of a put, as Kv-TTL
+	Op     string  `json:"op"`               // put or delete
+	Key    string  `json:"key"`              // in its subject form
+	Value  *string `json:"value,omitempty"`  // of a put, if it is text
+	Base64 []byte  `json:"base64,omitempty"` // of a put, if it is not
+	IfRev  *uint64 `json:"if_rev,omitempty"` // as Kv-If-Rev
+	TTL    *string `json:"ttl,omitempty"`    // of a put, as Kv-TTL
 }
 
 const batchExample = `[{"op":"put","key":"a","value":"1"},{"op":"delete","key":"b","if_rev":7}]`

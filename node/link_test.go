@@ -46,6 +46,16 @@ func (k *link) hold(in, out bool) {
 	k.changed.Broadcast()
 }
 
+// cut ends all connections, with what is held back on them. New ones are accepted.
+func (k *link) cut() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for c := range k.open {
+		c.Close()
+	}
+	clear(k.open)
+}
+
 // answersHeld returns on how many connections an answer is held back.
 func (k *link) answersHeld() int {
 	k.mu.Lock()

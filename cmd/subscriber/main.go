@@ -6,15 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
+	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/alecthomas/kong"
-	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/nats"
@@ -23,33 +20,33 @@ import (
 // Exit codes.
 const (
 	exitOK     = 0
-	exitFailed = 1 // no connection; what was wrong is on standard error
+	exitFailed = 1 // no connection, or the watch ended; what was wrong is on standard error
 	exitUsage  = 2 // flags or environment
 )
-
-// serverPing is how often the server is asked whether it is still there. A
-// machine or a network that vanishes closes no connection; what is published
-// until that is noticed, after two to three times this, is lost.
-const serverPing = time.Second
 
 const description = `Prints the changes of all keys that match one of the patterns, as they are published.
 
     subscriber mykey            one key
     subscriber 'app.*.color'    * is one token
     subscriber 'app.>' other    > is one or more tokens at the end
+    subscriber --state 'app.>'  the present values first, then the changes; what is lost on the way is made up for
 
-A change that was published while this program was not connected is not printed; a line on standard error says when that may have happened.
+Without --state a change that was lost on the way, or published while this program was not connected, is not printed; a line on standard error says that, at the latest with the next change of the key. With --state the newest value is printed in its place: what is printed becomes equal to the store again within seconds, or half a minute where only the last change of a key was lost. When it may be out of date, a line on standard error says so.
 
 Every flag can also be given in the environment (--server as WATCHCAST_SERVER).
 
-Exit codes: 0 stopped or counted to the end, 1 no connection, 2 wrong flags.`
+Exit codes: 0 stopped or counted to the end, 1 no connection or refused by the server, 2 wrong flags.`
 
 type flags struct {
-	Server    string   `short:"s" placeholder:"URL,..." default:"nats://127.0.0.1:4222" help:"NATS servers (${default})."`
+	State     bool     `help:"Begin with the present values, and make up for what is lost."`
 	JSON      bool     `name:"json" help:"Print one JSON object a line."`
+	Stats     bool     `help:"Print rate, delay, losses and catch-ups once a second instead of the changes. The delay is from the leader's clock to the clock here."`
 	Count     int      `placeholder:"N" help:"Stop after N changes."`
 	WatchRoot string   `placeholder:"SUBJECT" default:"watch" help:"Root of the event subjects (${default})."`
+	KVRoot    string   `name:"kv-root" placeholder:"SUBJECT" default:"kv" help:"Root of the request subjects (${default})."`
 	Patterns  []string `arg:"" name:"pattern" help:"Keys to watch; * and > are wildcards as in NATS subjects."`
+
+	connection
 }
 
 func main() {
@@ -103,76 +100,67 @@ func parse(args []string, stdout, stderr io.Writer) (f *flags, code int, done bo
 	return f, exitOK, false
 }
 
-var errUsage = errors.New("wrong pattern")
+var errUsage = errors.New("wrong flags")
 
 // check refuses what no server would make right.
 func (f *flags) check() error {
-	subjects := nats.Subjects{Watch: f.WatchRoot}
+	subjects := f.subjects()
 	err := subjects.Check()
 	for _, pattern := range f.Patterns {
 		if err == nil {
 			err = fanout.CheckPattern(pattern)
 		}
 	}
+	if err == nil {
+		err = f.connection.check()
+	}
 	if err != nil {
-		return fmt.Errorf("%w: %s", errUsage, strings.TrimPrefix(err.Error(), "fanout: "))
+		return fmt.Errorf("%w: %s", errUsage, plain(err))
 	}
 	return nil
 }
+
+func (f *flags) subjects() nats.Subjects { return nats.Subjects{Watch: f.WatchRoot, KV: f.KVRoot} }
 
 // watch prints changes until ctx ends or enough were printed.
 func watch(ctx context.Context, f *flags, stdout, stderr io.Writer) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	say := func(format string, args ...any) { fmt.Fprintf(stderr, "subscriber: "+format+"\n", args...) }
-	conn, err := natsgo.Connect(f.Server,
-		natsgo.Name("watchcast subscriber"),
-		natsgo.MaxReconnects(-1),
-		natsgo.PingInterval(serverPing),
-		natsgo.MaxPingsOutstanding(2),
-		natsgo.DisconnectErrHandler(func(_ *natsgo.Conn, err error) {
-			if err != nil {
-				say("disconnected, changes may be missed: %v", err)
-			}
-		}),
-		natsgo.ReconnectHandler(func(c *natsgo.Conn) { say("connected again, to %s", c.ConnectedUrlRedacted()) }),
-		natsgo.ErrorHandler(func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) {
-			say("changes were missed: %v", err)
-		}),
-	)
-	if err != nil {
-		if parse, ok := errors.AsType[*url.Error](err); ok {
-			err = parse.Err // without the URL
-		}
-		return fmt.Errorf("cannot connect to %s: %w; is a node running there?", nats.Redact(f.Server), err)
-	}
-	defer conn.Close()
-	sub, err := nats.Subscribe(conn, nats.Subjects{Watch: f.WatchRoot}, f.Patterns...)
+	say := newSayer(stderr)
+	conn, err := f.connect(say)
 	if err != nil {
 		return err
 	}
-	print := lines(stdout)
-	if f.JSON {
-		print = objects(stdout)
+	defer conn.Close()
+	client, err := nats.NewClient(nats.ClientOptions{Conn: conn, Subjects: f.subjects(), Logger: slog.New(say)})
+	if err != nil {
+		return err
 	}
+	defer client.Close()
+	s, err := follow(ctx, client, f.Patterns, nats.WatchOptions{Raw: !f.State})
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	out := newOutput(f, stdout, s)
 	for printed := 0; f.Count == 0 || printed < f.Count; {
-		e, err := sub.Next(ctx)
+		u, err := s.next(ctx, out.tick())
+		switch {
+		case err != nil:
+			return err
+		case u.Kind == nats.Changed:
+			printed++
+			err = out.change(u.Event)
+		case u.Kind == 0: // the time to print figures
+			err = out.figures()
+		default:
+			out.note(u)
+			say.update(u)
+		}
 		if err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
-			say("%v", err)
-			continue
-		}
-		if e.Control() {
-			say("changes may be missed from revision %d to %d: %s", e.PrevRevision, e.Revision, e.Op)
-			continue
-		}
-		if err := print(e); err != nil {
 			return fmt.Errorf("cannot print: %w", err)
 		}
-		printed++
 	}
-	return nil
+	return out.end()
 }

@@ -219,20 +219,33 @@ func TestCount(t *testing.T) {
 func TestLossIsSaid(t *testing.T) {
 	conn := startBroker(t)
 	s := startSubscriber(t, "-s", conn.ConnectedUrl(), ">")
-	s.publishUntilPrinted(conn, &fanout.Event{Op: fanout.Put, Key: "k", Revision: 5, Time: at})
+	first := &fanout.Event{Op: fanout.Put, Key: "k", Revision: 5, Time: at}
+	s.publishUntilPrinted(conn, first)
 	if err := conn.Publish("_watch.reset", []byte(`{"cluster":"c","term":2,"from":7,"to":9}`)); err != nil {
 		t.Fatal(err)
 	}
 	if err := conn.Publish("watch.k", []byte("forged")); err != nil {
 		t.Fatal(err)
 	}
-	publish(t, conn, &fanout.Event{Op: fanout.Put, Key: "k", Value: []byte("on"), Revision: 1000, Time: at})
+	publish(t, conn, &fanout.Event{Op: fanout.Put, Key: "k", Value: []byte("on"), Revision: 1000, PrevRevision: 900, Time: at})
 	if got := s.line(); !strings.HasSuffix(got, "rev 1000  on") {
 		t.Errorf("printed %q", got)
 	}
-	for _, want := range []string{"changes may be missed from revision 7 to 9", "message on \"watch.k\" is no event: header Watch-Op"} {
-		if !strings.Contains(s.stderr.String(), want) {
-			t.Errorf("standard error is %q; want %q in it", s.stderr, want)
+	for _, want := range []string{
+		"changes may have been missed from revision 7 to 9: the leader may not have published everything\n",
+		fmt.Sprintf("changes of k were missed from revision %d to 900: ", first.Revision+1),
+		`message on "watch.k" is no event: header Watch-Op`,
+	} {
+		s.saysEventually(want)
+	}
+}
+
+// saysEventually waits for something on standard error.
+func (s *subscriber) saysEventually(want string) {
+	s.t.Helper()
+	for end := time.Now().Add(limit); !strings.Contains(s.stderr.String(), want); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("standard error is %q; want %q in it", s.stderr, want)
 		}
 	}
 }

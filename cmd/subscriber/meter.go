@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/nats"
+)
+
+// meter prints figures of the last second, and of all since the start: a line each
+// time, or in a terminal always the same lines.
+type meter struct {
+	w      io.Writer
+	from   *followed
+	redraw bool
+	drawn  int // lines that are on the terminal
+
+	now   func() time.Time
+	since time.Time // of the last print
+	count int64     // of the changes since then
+	total int64
+	lag   *hdrhistogram.Histogram // of the changes since then, in microseconds
+	stale bool
+}
+
+const (
+	longestLag = time.Hour // what is longer counts as that
+	lagDigits  = 3
+)
+
+func newMeter(w io.Writer, from *followed, redraw bool) *meter {
+	return &meter{
+		w: w, from: from, redraw: redraw, now: time.Now, since: time.Now(),
+		lag: hdrhistogram.New(1, longestLag.Microseconds(), lagDigits),
+	}
+}
+
+func (m *meter) change(e *fanout.Event) {
+	m.count++
+	m.total++
+	if e.Time.IsZero() {
+		return // a deletion that was found later
+	}
+	lag := min(max(m.now().Sub(e.Time), time.Microsecond), longestLag)
+	m.lag.RecordValue(lag.Microseconds()) // within its bounds it has no error
+}
+
+func (m *meter) note(u nats.Update) {
+	switch u.Kind {
+	case nats.Stale:
+		m.stale = true
+	case nats.Fresh:
+		m.stale = false
+	}
+}
+
+func (m *meter) print() error {
+	now := m.now()
+	rate := float64(m.count) / now.Sub(m.since).Seconds()
+	at := func(p float64) time.Duration {
+		return time.Duration(m.lag.ValueAtPercentile(p)) * time.Microsecond
+	}
+	s := m.from.stats()
+	state := "fresh"
+	if m.stale {
+		state = "stale"
+	}
+	var err error
+	if m.redraw {
+		if m.drawn > 0 {
+			fmt.Fprintf(m.w, "\x1b[%dA", m.drawn)
+		}
+		rows := []string{
+			fmt.Sprintf("changes   %d, %.0f/s", m.total, rate),
+			fmt.Sprintf("delay     p50 %v, p99 %v, max %v", at(50), at(99), at(100)),
+			fmt.Sprintf("losses    %d found, %d changes made up for, %d catch-ups", s.Losses, s.Healed, s.CatchUps),
+			fmt.Sprintf("keys      %d, %d updates wait, %s", s.Keys, s.Pending, state),
+		}
+		for _, row := range rows {
+			_, err = fmt.Fprintf(m.w, "\x1b[2K%s\n", row)
+		}
+		m.drawn = len(rows)
+	} else {
+		_, err = fmt.Fprintf(m.w, "changes %d rate %.0f/s delay p50 %v p99 %v max %v losses %d healed %d catch-ups %d keys %d waiting %d %s\n",
+			m.total, rate, at(50), at(99), at(100), s.Losses, s.Healed, s.CatchUps, s.Keys, s.Pending, state)
+	}
+	m.since, m.count = now, 0
+	m.lag.Reset()
+	return err
+}

@@ -1,0 +1,141 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+)
+
+const (
+	attemptTime = time.Second // for an answer; then the request is sent again
+	firstPause  = 20 * time.Millisecond
+	longPause   = 500 * time.Millisecond
+
+	// A request id is remembered for five minutes. Behind that a repeat could take
+	// effect a second time.
+	maxRetry = 4 * time.Minute
+)
+
+// attempts tells whether, and when, to send a request again.
+type attempts struct {
+	pause time.Duration
+	last  error
+	sent  bool // one of them may have been carried out
+}
+
+// again waits before the next attempt. It returns false if err is final.
+func (a *attempts) again(ctx context.Context, err error) bool {
+	a.last = err
+	e := (*Error)(nil)
+	switch {
+	case errors.As(err, &e) && e.Code == CodeBusy, errors.Is(err, nats.ErrNoResponders):
+	case errors.As(err, &e) && (e.Code == CodeUnavailable || e.Code == CodeUnknown), retriable(err):
+		a.sent = true
+	default:
+		return false
+	}
+	a.pause = min(max(2*a.pause, firstPause), longPause)
+	select {
+	case <-time.After(a.pause/2 + rand.N(a.pause)/2):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// retriable says of an attempt that was not answered whether another one makes sense.
+func retriable(err error) bool {
+	return errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrReconnectBufExceeded)
+}
+
+// over returns the error of a request whose time has run out.
+func (a *attempts) over(ctx context.Context, subject string, writes bool) error {
+	e := &Error{CodeUnavailable, fmt.Sprintf("no answer to %s in time; is there a leader?", subject)}
+	if writes && a.sent {
+		e = &Error{CodeUnknown, fmt.Sprintf("no answer to %s in time; it may have taken effect, read to know", subject)}
+	}
+	return fmt.Errorf("%w (last: %v): %w", e, a.last, context.Cause(ctx))
+}
+
+// limited returns ctx with the deadline that every request has.
+func (c *Client) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithTimeout(ctx, maxRetry)
+	}
+	return context.WithTimeout(ctx, c.o.Timeout)
+}
+
+// call sends a request until it is answered, and returns the answer, or the [*Error] in
+// it. One that writes must carry a request id.
+func (c *Client) call(ctx context.Context, m *nats.Msg, writes bool) (*nats.Msg, error) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	if int64(len(m.Data)) > c.o.Conn.MaxPayload() {
+		return nil, &Error{CodeTooLarge, fmt.Sprintf("the request has %d bytes, more than the broker carries", len(m.Data))}
+	}
+	var a attempts
+	for {
+		reply, err := c.attempt(ctx, m)
+		if err == nil {
+			return reply, nil
+		}
+		if a.again(ctx, err) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil, a.over(ctx, m.Subject, writes)
+		}
+		return nil, err
+	}
+}
+
+func (c *Client) attempt(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	reply, err := c.o.Conn.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return nil, c.unanswered(m.Subject, err)
+	}
+	return reply, errorIn(reply)
+}
+
+// unanswered adds what the broker has said about a request that got no answer.
+func (c *Client) unanswered(subject string, err error) error {
+	if last := c.o.Conn.LastError(); errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), strconv.Quote(subject)) {
+		return fmt.Errorf("nats: this user may not request %s: %w", subject, nats.ErrPermissionViolation)
+	}
+	return err
+}
+
+// errorIn returns the error that a reply carries, if it is one.
+func errorIn(m *nats.Msg) error {
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		return nats.ErrNoResponders
+	}
+	text := m.Header.Get(micro.ErrorCodeHeader)
+	if text == "" {
+		return nil
+	}
+	code, err := strconv.Atoi(text)
+	if err != nil {
+		return &Error{CodeInternal, fmt.Sprintf("the error code is %.20q", text)}
+	}
+	return &Error{Code(code), m.Header.Get(micro.ErrorHeader)}
+}
+
+// revisionIn returns the revision in a reply.
+func revisionIn(m *nats.Msg) (uint64, error) {
+	revision, err := strconv.ParseUint(m.Header.Get(HeaderRev), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("nats: malformed reply: header %s is %q", HeaderRev, m.Header.Get(HeaderRev))
+	}
+	return revision, nil
+}

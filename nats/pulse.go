@@ -1,0 +1,219 @@
+package nats
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// silence is how long a client hears no beacon until its watches are stale: less
+	// than two periods, so that they are within two, and more than one by what a
+	// busy machine needs.
+	silence = BeaconPeriod * 9 / 5
+
+	pulseTick = BeaconPeriod / 10
+
+	// probeTime is how long a broker may take to answer a ping when no beacon comes,
+	// and probePause how long it is left alone then.
+	probeTime  = 2 * time.Second
+	probePause = 5 * time.Second
+)
+
+// pulse listens, for all watches of a client, to what the leader says of itself, and to
+// what becomes of the connection, and tells them when there is reason to doubt that they
+// have everything.
+type pulse struct {
+	c       *Client
+	started bool // the client's lock is held
+	subs    []*nats.Subscription
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+
+	mu        sync.Mutex
+	heard     time.Time // when the last beacon came, or when listening began
+	last      Beacon    // of the highest term
+	published uint64
+	silent    bool
+}
+
+func newPulse(c *Client) *pulse { return &pulse{c: c, cancel: func() {}} }
+
+// start begins to listen, once.
+func (p *pulse) start() error {
+	if p.started {
+		return nil
+	}
+	conn, subjects := p.c.o.Conn, p.c.o.Subjects
+	p.heard = time.Now()
+	for subject, handle := range map[string]nats.MsgHandler{subjects.Beacon(): p.beacon, subjects.Reset(): p.reset} {
+		sub, err := conn.Subscribe(subject, handle)
+		if err != nil {
+			return fmt.Errorf("nats: subscribe to %s: %w", subject, err)
+		}
+		p.subs = append(p.subs, sub)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	p.wg.Go(func() { p.run(ctx) })
+	p.started = true
+	return nil
+}
+
+func (p *pulse) stop() {
+	for _, sub := range p.subs {
+		sub.Unsubscribe() // its only error is that the connection is closed
+	}
+	p.cancel()
+	p.wg.Wait()
+}
+
+func (p *pulse) beacon(m *nats.Msg) {
+	b, err := DecodeBeacon(m)
+	if err != nil {
+		p.c.malformed(err)
+		return
+	}
+	doubt, replaced := p.hear(b, time.Now())
+	switch {
+	case replaced:
+		p.c.each(func(w *Watch) { w.replaced() })
+	case doubt.cause != "":
+		p.c.each(func(w *Watch) { w.doubt(doubt) })
+	}
+}
+
+// hear takes a beacon, and returns what it gives reason to doubt; replaced if it is that
+// of another cluster in the place of one that is gone.
+func (p *pulse) hear(b Beacon, now time.Time) (d doubt, replaced bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.last
+	if before.Cluster != "" && before.Cluster != b.Cluster {
+		if now.Sub(p.heard) < silence {
+			return doubt{}, false // two clusters on the same subjects: stay with one
+		}
+		p.last, p.heard, p.silent, p.published = b, now, false, b.Published
+		return doubt{}, true
+	}
+	if b.Term < before.Term {
+		return doubt{}, false // a leader that has not noticed its end
+	}
+	p.last, p.heard = b, now
+	p.published = max(p.published, b.Published)
+	switch {
+	case before.Cluster == "":
+	case b.Term != before.Term:
+		d = doubt{cause: "there is a new leader", all: true}
+	case b.Resets != before.Resets:
+		d = doubt{cause: "the leader may not have published everything", loss: true, all: true}
+		if b.Reset != nil {
+			d.lost = *b.Reset
+		}
+	case b.Seq > before.Seq+1:
+		d = doubt{cause: "a beacon is missing", loss: true, all: true}
+	}
+	if p.silent {
+		p.silent = false
+		if d.cause == "" {
+			d = doubt{cause: "beacons come again", all: true}
+		}
+	}
+	return d, false
+}
+
+func (p *pulse) reset(m *nats.Msg) {
+	r, err := DecodeReset(m)
+	if err != nil {
+		p.c.malformed(err)
+		return
+	}
+	p.mu.Lock()
+	ours := p.last.Cluster == "" || p.last.Cluster == r.Cluster
+	if ours && r.Term == p.last.Term {
+		p.last.Resets++ // the next beacon counts it
+	}
+	p.mu.Unlock()
+	if ours {
+		d := doubt{cause: "the leader may not have published everything", loss: true, lost: r.Range, all: true}
+		p.c.each(func(w *Watch) { w.doubt(d) })
+	}
+}
+
+// run notices silence, and connections that come and go, until ctx ends.
+func (p *pulse) run(ctx context.Context) {
+	conn := p.c.o.Conn
+	status := conn.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.CLOSED)
+	defer conn.RemoveStatusListener(status)
+	tick := time.NewTicker(pulseTick)
+	defer tick.Stop()
+	var probed time.Time
+	connections := conn.Stats().Reconnects
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-status: // it may be out of date, and one may be missing
+		case <-tick.C:
+		}
+		if conn.IsClosed() {
+			p.c.each(func(w *Watch) { w.end(fmt.Errorf("nats: %w", nats.ErrConnectionClosed)) })
+			return
+		}
+		if !conn.IsConnected() {
+			p.fall("there is no connection")
+		}
+		if n := conn.Stats().Reconnects; n != connections {
+			connections = n
+			p.c.each(func(w *Watch) { w.doubt(doubt{cause: "the connection was lost", loss: true, all: true}) })
+		}
+		p.c.each((*Watch).look)
+		if p.overdue() {
+			p.fall("nothing is heard of the leader")
+			if time.Since(probed) > probePause {
+				p.probe(ctx)
+				probed = time.Now()
+			}
+		}
+	}
+}
+
+func (p *pulse) overdue() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.heard) > silence
+}
+
+// fall makes all watches stale.
+func (p *pulse) fall(cause string) {
+	p.mu.Lock()
+	p.silent = true
+	p.mu.Unlock()
+	p.c.each(func(w *Watch) { w.fall(cause) })
+}
+
+// probe gives up a connection whose broker does not answer. A machine or a network that
+// vanishes closes no connection, and the client library's own pings notice it late.
+func (p *pulse) probe(ctx context.Context) {
+	conn := p.c.o.Conn
+	if !conn.IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	if err := conn.FlushWithContext(ctx); err != nil && ctx.Err() == context.DeadlineExceeded {
+		p.c.o.Logger.Debug("the broker does not answer; connecting anew")
+		conn.ForceReconnect() // its only error is that the connection is closed
+	}
+}
+
+// state returns through which revision events were published, as far as is known, and
+// whether the leader is heard.
+func (p *pulse) state() (published uint64, heard bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.published, !p.silent && p.last.Cluster != ""
+}

@@ -1,0 +1,215 @@
+package nats
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// What happens to a watch, and what it gives to its consumer. All of it takes moments:
+// it runs on the goroutines of the client library and of the pulse.
+
+// doubt is a reason to believe that something is missing.
+type doubt struct {
+	cause string
+	loss  bool  // and likely so: a raw watch says it
+	lost  Range // what may be missing, if that is known
+	all   bool  // many watches have it at once
+}
+
+// receive takes a published event.
+func (w *Watch) receive(m *nats.Msg) {
+	e, err := w.client.o.Subjects.DecodeEvent(m)
+	if err != nil {
+		w.client.malformed(err)
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stats.Events++
+	if w.err != nil || w.behind {
+		return
+	}
+	if w.o.Raw && w.backlog.full() {
+		w.missed = true
+		return
+	}
+	news, lost, before := w.view.event(e)
+	if !news {
+		w.stats.Repeats++
+		return
+	}
+	if lost != nil && (w.settled || w.o.Raw && before.revision > 0) {
+		w.stats.Losses++
+		if w.o.Raw {
+			w.push(item{Update: Update{Kind: Lost, Key: e.Key, Range: *lost, Cause: "the event names a change before it that did not arrive"}})
+		} else {
+			w.raise(false)
+		}
+	}
+	w.push(item{Update: Update{Kind: Changed, Event: e}, before: before})
+	w.bound()
+}
+
+// push gives an update to the consumer. A watch that is not raw and finds no room takes
+// back all that the consumer has not taken. The caller holds the lock, as of all below.
+func (w *Watch) push(i item) {
+	i.floor = w.view.floor
+	if !w.o.Raw && w.backlog.full() {
+		if i.Kind == Changed {
+			w.view.set(i.Event.Key, i.before)
+		}
+		w.takeBack()
+		w.behind = true
+		w.say(Update{Kind: Stale, Cause: "the consumer did not take what was there"})
+		return
+	}
+	w.backlog.push(i)
+	poke(w.ready)
+}
+
+// takeBack makes undone what the consumer has not taken, as if it had not come.
+func (w *Watch) takeBack() {
+	rest := w.backlog.takeBack(w.view)
+	for n := len(rest) - 1; n >= 0; n-- {
+		switch rest[n].Kind {
+		case Synced:
+			w.synced = false
+		case Stale:
+			w.stale = false
+		case Fresh:
+			w.stale = true
+		}
+	}
+	w.settled = false
+	w.raise(false)
+}
+
+// say tells something about the watch, if there is room.
+func (w *Watch) say(u Update) {
+	if w.backlog.full() {
+		w.missed = true
+		return
+	}
+	switch u.Kind {
+	case Stale:
+		if w.stale {
+			return
+		}
+		w.stale = true
+	case Fresh:
+		w.stale = false
+	}
+	w.push(item{Update: u})
+}
+
+// bound keeps what is remembered of keys within its limits.
+func (w *Watch) bound() {
+	if len(w.view.dead) > keptDead {
+		if w.o.Raw {
+			w.view.forget()
+		} else if w.verify.After(time.Now()) {
+			w.verify = time.Now()
+			poke(w.alarm)
+		}
+	}
+	if len(w.view.keys) > w.o.MaxKeys {
+		w.endWith(ErrTooManyKeys)
+	}
+}
+
+// raise lets the watch catch up; together with others at once if all.
+func (w *Watch) raise(all bool) {
+	w.doubts++
+	w.spread = all
+	poke(w.alarm)
+}
+
+// doubt tells the watch that something may be missing.
+func (w *Watch) doubt(d doubt) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.silent = ""
+	w.client.o.Logger.Debug("watch is in doubt", "pattern", w.pattern, "cause", d.cause)
+	if d.loss {
+		w.stats.Losses++
+	}
+	if w.o.Raw && d.loss && (d.lost == Range{} || d.lost != w.told) {
+		w.told = d.lost
+		w.say(Update{Kind: Lost, Range: d.lost, Cause: d.cause})
+	}
+	w.raise(d.all)
+}
+
+// fall tells the watch that nothing is heard of the leader.
+func (w *Watch) fall(cause string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.silent = cause
+	w.say(Update{Kind: Stale, Cause: cause})
+}
+
+// replaced tells the watch that there is another store in the place of the one that it
+// knew, with revisions of its own.
+func (w *Watch) replaced() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.silent = ""
+	if w.o.Raw {
+		w.view = newView()
+		w.settled = false
+		w.say(Update{Kind: Lost, Cause: "this is another cluster"})
+	} else {
+		w.takeBack()
+		w.view.restart()
+		w.listed = false
+	}
+	w.raise(true)
+}
+
+// look does what has become due; it is called now and then.
+func (w *Watch) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return
+	}
+	if n, err := w.sub.Dropped(); err == nil && n > w.dropped {
+		w.dropped = n
+		w.stats.Losses++
+		if w.o.Raw {
+			w.say(Update{Kind: Lost, Cause: "the client library had no room for an event"})
+		} else {
+			w.raise(false)
+		}
+	}
+	if !w.verify.IsZero() && time.Now().After(w.verify) {
+		poke(w.alarm)
+	}
+	w.tell()
+}
+
+// tell says Stale or Fresh if that is due.
+func (w *Watch) tell() {
+	if w.err != nil || w.behind {
+		return
+	}
+	if w.silent != "" {
+		w.say(Update{Kind: Stale, Cause: w.silent})
+	} else if w.stale && w.settled && w.healed == w.doubts {
+		w.say(Update{Kind: Fresh, Revision: w.view.floor})
+	}
+}
+
+// roomAgain is called when the consumer has made room.
+func (w *Watch) roomAgain() {
+	poke(w.alarm) // a list may wait for it
+	if w.missed {
+		w.missed = false
+		if w.o.Raw {
+			w.stats.Losses++
+			w.say(Update{Kind: Lost, Cause: "the consumer did not take what was there"})
+		}
+		w.tell()
+	}
+}

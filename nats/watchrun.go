@@ -1,0 +1,325 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/watchcast/watchcast/fanout"
+)
+
+const (
+	// spreadTime is over how long watches that have the same doubt ask the leader.
+	spreadTime = 2 * time.Second
+
+	// soon is when a watch looks again after it has caught up: what was published
+	// while its subscription was still making its way between the brokers is covered
+	// by two beacons then.
+	soon = 2*BeaconPeriod + BeaconPeriod/4
+
+	leastPause = 50 * time.Millisecond // between two times of catching up
+	mostPause  = 2 * time.Second
+)
+
+// errBehind ends catching up because the backlog was taken back meanwhile.
+var errBehind = errors.New("nats: the consumer is behind")
+
+// task is to catch up.
+type task struct {
+	doubts uint64 // that it resolves
+	first  bool
+	spread bool
+	list   bool // else since floor
+	floor  uint64
+}
+
+// run catches up whenever there is a reason, until ctx ends or the watch does.
+func (w *Watch) run(ctx context.Context) {
+	pause := leastPause
+	for ctx.Err() == nil {
+		t, due := w.task(time.Now())
+		if !due {
+			select {
+			case <-w.alarm:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if t.spread {
+			wait(ctx, rand.N(spreadTime))
+			t, _ = w.task(time.Now()) // it resolves what came meanwhile, too
+		}
+		revision, healed, err := w.catchUp(ctx, t)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			w.caughtUp(t, revision, healed)
+			pause = leastPause
+		case errors.Is(err, errBehind):
+		case final(err):
+			w.fail(err)
+			return
+		default:
+			w.client.o.Logger.Debug("watch cannot catch up yet", "pattern", w.pattern, "error", err)
+			pause = min(2*pause, mostPause)
+		}
+		wait(ctx, pause/2+rand.N(pause/2))
+	}
+}
+
+// wait returns after d, or when ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// final says of an error whether there is no point in trying again.
+func final(err error) bool {
+	return errors.Is(err, &Error{Code: CodeBadRequest}) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrPermissionViolation)
+}
+
+// task returns what is to be done, and whether anything is.
+func (w *Watch) task(now time.Time) (t task, due bool) {
+	published, heard := w.client.pulse.state()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t = task{doubts: w.doubts, first: w.healed == 0, list: !w.listed, floor: w.view.floor}
+	switch {
+	case w.behind || w.err != nil:
+		return t, false
+	case w.doubts != w.healed:
+		t.spread = w.spread && w.listed
+		return t, true
+	case w.verify.IsZero() || now.Before(w.verify):
+		return t, false
+	case heard && published <= w.view.floor && len(w.view.dead) == 0:
+		w.verify = now.Add(w.interval())
+		return t, false // nothing was published since
+	}
+	return t, true
+}
+
+// interval is the time to the next verification.
+func (w *Watch) interval() time.Duration {
+	d := w.client.o.Verify
+	return d - d/5 + rand.N(2*d/5)
+}
+
+// catchUp asks the leader for what is missing and gives it to the consumer. It returns
+// through which revision nothing is, and how many changes had been.
+func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed int, err error) {
+	if w.o.Raw {
+		if w.isSettled() {
+			return 0, 0, nil
+		}
+		revision, err = w.client.Revision(ctx)
+		return revision, 0, err
+	}
+	var l *Changes
+	if !t.list {
+		l, err = w.client.Since(ctx, w.pattern, t.floor)
+		t.list = errors.Is(err, &Error{Code: CodeGone})
+	}
+	if t.list {
+		l, err = w.client.List(ctx, w.pattern)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	defer l.Close()
+	if err := w.begin(t); err != nil {
+		return 0, 0, err
+	}
+	for !l.last {
+		m, err := l.chunk()
+		if err != nil {
+			return 0, healed, err
+		}
+		n, err := w.apply(ctx, t, m, l.revision)
+		if healed += n; err != nil {
+			return 0, healed, err
+		}
+		l.took(m)
+	}
+	if t.list {
+		n, err := w.unlist(ctx, l.revision)
+		if healed += n; err != nil {
+			return 0, healed, err
+		}
+	}
+	return l.revision, healed, nil
+}
+
+func (w *Watch) isSettled() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.settled
+}
+
+// begin starts to take an answer.
+func (w *Watch) begin(t task) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.behind {
+		return errBehind
+	}
+	if t.list {
+		w.listed = false
+		w.view.beginList()
+	}
+	return nil
+}
+
+// room waits until the consumer has taken most of what is there.
+func (w *Watch) room(ctx context.Context) error {
+	for {
+		w.mu.Lock()
+		roomy, behind := w.backlog.roomy(), w.behind
+		w.mu.Unlock()
+		switch {
+		case behind:
+			return errBehind
+		case roomy:
+			return nil
+		}
+		select {
+		case <-w.alarm:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// apply takes a chunk of an answer, as there is room.
+func (w *Watch) apply(ctx context.Context, t task, m *nats.Msg, revision uint64) (healed int, err error) {
+	for c, err := range parseChanges(m.Data) {
+		if err != nil {
+			return healed, err
+		}
+		if healed, err = w.inRoom(ctx, healed, func() (bool, error) { return w.applyOne(t, c, revision) }); err != nil {
+			return healed, err
+		}
+	}
+	return healed, nil
+}
+
+// inRoom does something that may give a change, when there is room, and counts it.
+func (w *Watch) inRoom(ctx context.Context, healed int, do func() (news bool, err error)) (int, error) {
+	news, err := do()
+	for err == errFull {
+		if err = w.room(ctx); err == nil {
+			news, err = do()
+		}
+	}
+	if news {
+		healed++
+	}
+	return healed, err
+}
+
+// errFull says that there is no room for a change.
+var errFull = errors.New("nats: the backlog is full")
+
+func (w *Watch) applyOne(t task, c Change, revision uint64) (news bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.behind || w.err != nil:
+		return false, errBehind
+	case w.backlog.full():
+		return false, errFull
+	}
+	var before known
+	if t.list {
+		news, before = w.view.listed(c, revision)
+	} else {
+		news, before = w.view.change(c)
+	}
+	if news {
+		w.push(item{Update: Update{Kind: Changed, Event: c.event(before)}, before: before})
+	}
+	w.bound()
+	return news, nil
+}
+
+// event returns the change as an event behind the one that the watch has seen of the
+// key.
+func (c Change) event(before known) *fanout.Event {
+	e := &fanout.Event{Op: c.Op, Key: c.Key, Value: c.Value, Revision: c.Revision, Time: c.Time}
+	if before.revision < c.Revision {
+		e.PrevRevision = before.revision
+	}
+	return e
+}
+
+// unlist gives the deletions that a list shows by what it has not.
+func (w *Watch) unlist(ctx context.Context, revision uint64) (healed int, err error) {
+	w.mu.Lock()
+	keys := w.view.unlisted(revision)
+	w.mu.Unlock()
+	for _, key := range keys {
+		if healed, err = w.inRoom(ctx, healed, func() (bool, error) { return w.unlistOne(key, revision) }); err != nil {
+			return healed, err
+		}
+	}
+	return healed, nil
+}
+
+func (w *Watch) unlistOne(key string, revision uint64) (news bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k := w.view.keys[key]
+	switch {
+	case w.behind || w.err != nil:
+		return false, errBehind
+	case !k.alive || k.revision > revision:
+		return false, nil // it has changed meanwhile
+	case w.backlog.full():
+		return false, errFull
+	}
+	c := Change{Op: fanout.Delete, Key: key, Revision: revision}
+	before := w.view.set(key, known{revision: revision})
+	w.push(item{Update: Update{Kind: Changed, Event: c.event(before)}, before: before})
+	return true, nil
+}
+
+// caughtUp notes that everything up to revision is known.
+func (w *Watch) caughtUp(t task, revision uint64, healed int) {
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stats.CatchUps++
+	if w.behind {
+		return
+	}
+	if w.o.Raw {
+		if !w.settled {
+			w.view.settle(revision, revision)
+		}
+	} else {
+		if !t.first {
+			w.stats.Healed += uint64(healed)
+		}
+		w.listed = true
+		w.verify = now.Add(w.interval())
+		if t.doubts != w.healed || healed > 0 {
+			w.verify = now.Add(soon + rand.N(BeaconPeriod/4))
+		}
+		if !w.view.settle(revision, w.backlog.least(revision)) {
+			w.raise(false)
+		}
+	}
+	w.settled = true
+	w.healed = t.doubts
+	if !w.synced {
+		w.synced = true
+		w.say(Update{Kind: Synced, Revision: w.view.floor})
+	}
+	w.tell()
+}

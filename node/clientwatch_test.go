@@ -1,0 +1,525 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/fsm"
+	"github.com/watchcast/watchcast/nats"
+)
+
+// mirror is what a watch gave, added up.
+type mirror struct {
+	t       *testing.T
+	w       *nats.Watch
+	stopped chan struct{}
+
+	mu       sync.Mutex
+	values   map[string]string
+	revision map[string]uint64 // of the last change of each key
+	kinds    []nats.UpdateKind // but changes
+	changes  int
+	back     bool // revisions may go back: a backup was restored
+	err      error
+}
+
+func mirrorOf(t *testing.T, c *nats.Client, pattern string, o nats.WatchOptions) *mirror {
+	t.Helper()
+	m := newMirror(t, c, pattern, o)
+	m.follow()
+	return m
+}
+
+func newMirror(t *testing.T, c *nats.Client, pattern string, o nats.WatchOptions) *mirror {
+	t.Helper()
+	w, err := c.Watch(bounded(t), pattern, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &mirror{t: t, w: w, stopped: make(chan struct{}), values: make(map[string]string), revision: make(map[string]uint64)}
+}
+
+func (m *mirror) follow() {
+	go func() {
+		defer close(m.stopped)
+		for {
+			u, err := m.w.Next(context.Background())
+			m.mu.Lock()
+			if err != nil {
+				m.err = err
+				m.mu.Unlock()
+				return
+			}
+			m.update(u)
+			m.mu.Unlock()
+		}
+	}()
+	m.t.Cleanup(func() {
+		m.w.Stop()
+		<-m.stopped
+	})
+}
+
+func (m *mirror) update(u nats.Update) {
+	if u.Kind != nats.Changed {
+		m.kinds = append(m.kinds, u.Kind)
+		return
+	}
+	e := u.Event
+	m.changes++
+	if e.Revision <= m.revision[e.Key] && !m.back {
+		m.t.Errorf("%s %s at revision %d came behind %d", e.Op, e.Key, e.Revision, m.revision[e.Key])
+	}
+	m.revision[e.Key] = e.Revision
+	if e.Op == fanout.Put {
+		m.values[e.Key] = string(e.Value)
+	} else {
+		delete(m.values, e.Key)
+	}
+}
+
+// told returns how often the watch told something of that kind.
+func (m *mirror) told(kind nats.UpdateKind) (n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.kinds {
+		if k == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// state returns what the store has, as far as a pattern goes.
+func state(t *testing.T, n *Node, pattern string) map[string]string {
+	t.Helper()
+	l, err := n.List(bounded(t), pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]string)
+	for e := range l.Entries() {
+		all[e.Key] = string(e.Value)
+	}
+	return all
+}
+
+// equals waits until what the watch gave is what the store has, where nobody writes.
+func (m *mirror) equals(what string, want map[string]string) {
+	m.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		m.mu.Lock()
+		same := maps.Equal(m.values, want)
+		m.mu.Unlock()
+		if same {
+			return
+		}
+		if time.Now().After(end) {
+			m.t.Fatalf("%s: the watch gave %d keys and the store has %d; %+v, %v", what, len(m.values), len(want), m.w.Stats(), m.kinds)
+		}
+	}
+}
+
+// churn writes n random changes of some keys.
+func churn(t *testing.T, n *Node, changes, keys int) {
+	t.Helper()
+	ctx := bounded(t)
+	for i := range changes {
+		key := fmt.Sprintf("k.%d", rand.N(keys))
+		switch rand.N(4) {
+		case 0:
+			if _, err := n.Delete(ctx, key); err != nil && !errors.Is(err, fsm.ErrNotFound) {
+				t.Fatalf("delete: %v", err)
+			}
+		case 1:
+			other := fmt.Sprintf("k.%d", (rand.N(keys)+keys)%(2*keys))
+			if other == key {
+				continue
+			}
+			if _, err := n.Batch(ctx, []Op{OpPut(key, fmt.Append(nil, i)), OpPut(other, fmt.Append(nil, i))}); err != nil {
+				t.Fatalf("batch: %v", err)
+			}
+		default:
+			put(t, n, key, fmt.Sprint(i))
+		}
+	}
+}
+
+// TestWatchState: a watch begins with what is there, and goes on with what changes.
+func TestClientWatchState(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	churn(t, n, 200, 50)
+	put(t, n, "other", "x")
+	m := mirrorOf(t, client(t, n.NATSURL()), "k.>", nats.WatchOptions{})
+	m.equals("at the beginning", state(t, n, "k.>"))
+	eventually(t, "the watch says that this is all", func() bool { return m.told(nats.Synced) == 1 })
+	churn(t, n, 200, 50)
+	m.equals("behind the beginning", state(t, n, "k.>"))
+	if s := m.w.Stats(); s.Losses > 0 {
+		t.Errorf("nothing was lost, and the watch counts %+v", s)
+	}
+	m.w.Stop()
+	if _, err := m.w.Next(bounded(t)); !errors.Is(err, nats.ErrStopped) {
+		t.Errorf("next behind the end: %v", err)
+	}
+}
+
+// TestClientWatchCut: while a client is cut off, keys come, change and go. The watch says
+// that it is out of date within two beacons, and makes up for all of it.
+func TestClientWatchCut(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		cut  func(*link)
+		heal func(*link)
+	}{
+		{"the connection breaks", func(k *link) { k.cut() }, func(*link) {}},
+		{"the network stands still", func(k *link) { k.hold(true, true) }, func(k *link) { k.hold(false, false) }},
+		{"what the broker says does not arrive", func(k *link) { k.hold(false, true) }, func(k *link) { k.hold(false, false) }},
+		{"the network vanishes for good", func(k *link) { k.hold(true, true) }, func(k *link) { k.hold(false, false); k.cut() }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := lead(t, single(t))
+			churn(t, n, 100, 30)
+			k := newLink(t, strings.TrimPrefix(n.NATSURL(), "nats://"))
+			m := mirrorOf(t, client(t, "nats://"+k.addr()), ">", nats.WatchOptions{})
+			m.equals("at the beginning", state(t, n, ">"))
+			eventually(t, "the watch has begun", func() bool { return m.told(nats.Synced) == 1 })
+			c.cut(k)
+			churn(t, n, 100, 30)
+			if c.name != "the connection breaks" {
+				eventually(t, "the watch is stale", func() bool { return m.told(nats.Stale) == 1 })
+			}
+			churn(t, n, 20, 30)
+			c.heal(k)
+			m.equals("behind the cut", state(t, n, ">"))
+			eventually(t, "the watch is fresh", func() bool { return m.told(nats.Stale) == m.told(nats.Fresh) })
+			put(t, n, "last", "x")
+			m.equals("later", state(t, n, ">"))
+		})
+	}
+}
+
+// TestClientWatchLossy: a network that loses one event in ten. What is lost before
+// another change of its key is found with that, and the rest by verification.
+func TestClientWatchLossy(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	var lost atomic.Int64
+	p := newLossy(t, strings.TrimPrefix(n.NATSURL(), "nats://"), func(subject string) bool {
+		if !strings.HasPrefix(subject, "watch.") || rand.N(10) > 0 {
+			return false
+		}
+		lost.Add(1)
+		return true
+	})
+	c := client(t, p.url(), func(o *nats.ClientOptions) { o.Verify = 2 * time.Second })
+	m := mirrorOf(t, c, ">", nats.WatchOptions{})
+	churn(t, n, 3000, 100)
+	m.equals("behind the losses", state(t, n, ">"))
+	s := m.w.Stats()
+	if lost.Load() == 0 || s.Losses == 0 || s.Healed == 0 {
+		t.Errorf("%d events were lost on the way, and the watch counts %+v", lost.Load(), s)
+	}
+}
+
+// TestClientWatchLosesTheLast: nothing but verification finds the last change of a key.
+func TestClientWatchLosesTheLast(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	var lose atomic.Bool
+	p := newLossy(t, strings.TrimPrefix(n.NATSURL(), "nats://"), func(subject string) bool {
+		return lose.Load() && strings.HasPrefix(subject, "watch.")
+	})
+	c := client(t, p.url(), func(o *nats.ClientOptions) { o.Verify = time.Second })
+	m := mirrorOf(t, c, ">", nats.WatchOptions{})
+	put(t, n, "a", "1")
+	put(t, n, "b", "1")
+	m.equals("at the beginning", state(t, n, ">"))
+	eventually(t, "the watch has begun", func() bool { return m.told(nats.Synced) == 1 })
+	lose.Store(true)
+	put(t, n, "a", "2")
+	if _, err := n.Delete(bounded(t), "b"); err != nil {
+		t.Fatal(err)
+	}
+	m.equals("behind the losses", map[string]string{"a": "2"})
+}
+
+// verified waits until a watch has looked for what is missing, and does so no more.
+func (m *mirror) verified(n *Node) {
+	m.t.Helper()
+	eventually(m.t, "the watch has begun", func() bool { return m.told(nats.Synced) == 1 })
+	put(m.t, n, "verify", "x")
+	eventually(m.t, "the watch has verified", func() bool { return m.w.Stats().CatchUps == 2 })
+}
+
+func noVerify(o *nats.ClientOptions) { o.Verify = time.Hour }
+
+// TestClientWatchGap: one event that names a predecessor that did not arrive is reason
+// enough to look for what else is missing.
+func TestClientWatchGap(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	var lose atomic.Bool
+	var lost atomic.Int64
+	p := newLossy(t, strings.TrimPrefix(n.NATSURL(), "nats://"), func(subject string) bool {
+		if !strings.HasPrefix(subject, "watch.") || !lose.Load() {
+			return false
+		}
+		lost.Add(1)
+		return true
+	})
+	m := mirrorOf(t, client(t, p.url(), noVerify), ">", nats.WatchOptions{})
+	put(t, n, "a", "1")
+	m.verified(n)
+	lose.Store(true)
+	put(t, n, "a", "2")
+	put(t, n, "b", "1")
+	eventually(t, "both were lost", func() bool { return lost.Load() == 2 })
+	lose.Store(false)
+	put(t, n, "a", "3")
+	m.equals("behind the gap", state(t, n, ">"))
+	if stats := m.w.Stats(); stats.Losses != 1 || stats.Healed != 1 {
+		t.Errorf("one event showed that another was missing, and the watch counts %+v", stats)
+	}
+}
+
+// TestClientWatchReconnects: what was published while a connection was made anew is asked
+// for, also if that was too quick for beacons to be missed.
+func TestClientWatchReconnects(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	k := newLink(t, strings.TrimPrefix(n.NATSURL(), "nats://"))
+	m := mirrorOf(t, client(t, "nats://"+k.addr(), noVerify), ">", nats.WatchOptions{})
+	put(t, n, "a", "1")
+	m.verified(n)
+	for i := range 5 {
+		k.cut()
+		put(t, n, "a", fmt.Sprint(i))
+		m.equals("behind the cut", state(t, n, ">"))
+	}
+}
+
+// TestClientWatchSlow: a consumer that does not come loses what was kept for it, not the
+// present state; nothing that is kept grows beyond its bounds.
+func TestClientWatchSlow(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	m := newMirror(t, client(t, n.NATSURL()), ">", nats.WatchOptions{MaxPending: 50})
+	churn(t, n, 1000, 100)
+	eventually(t, "all events arrived", func() bool { return m.w.Stats().Events >= 500 })
+	if s := m.w.Stats(); s.Pending > 50 {
+		t.Errorf("%d updates wait", s.Pending)
+	}
+	m.follow()
+	m.equals("when the consumer comes", state(t, n, ">"))
+	eventually(t, "the watch is fresh", func() bool { return m.told(nats.Synced) == 1 && m.told(nats.Stale) == m.told(nats.Fresh) })
+}
+
+// TestClientWatchLarge: a state larger than what may wait, and a consumer that takes its
+// time.
+func TestClientWatchLarge(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	value := bytes.Repeat([]byte("x"), 10_000)
+	for i := range 300 {
+		put(t, n, fmt.Sprint(i), string(value))
+	}
+	m := newMirror(t, client(t, n.NATSURL()), ">", nats.WatchOptions{MaxPendingBytes: 200_000})
+	eventually(t, "some is there", func() bool { return m.w.Stats().Pending > 0 })
+	m.follow()
+	m.equals("in the end", state(t, n, ">"))
+}
+
+// TestClientWatchLeaderGoes: the leader goes away while keys change; watches through the
+// others, and through its own broker, have the state in the end.
+func TestClientWatchLeaderGoes(t *testing.T) {
+	t.Parallel()
+	nodes := clusterOf(t, 3)
+	leader, others := split(t, nodes)
+	urls := others[0].NATSURL() + "," + others[1].NATSURL()
+	ms := []*mirror{
+		mirrorOf(t, client(t, others[0].NATSURL()), ">", nats.WatchOptions{}),
+		mirrorOf(t, client(t, others[1].NATSURL()), "k.*", nats.WatchOptions{}),
+		mirrorOf(t, client(t, leader.NATSURL()+","+urls), ">", nats.WatchOptions{}),
+	}
+	writer := client(t, urls)
+	ctx := bounded(t)
+	for i := range 200 {
+		if i == 100 {
+			stop(t, leader)
+		}
+		if _, err := writer.Put(ctx, fmt.Sprintf("k.%d", i%30), fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next, _ := split(t, others)
+	want := state(t, next, ">")
+	for i, m := range ms {
+		m.equals(fmt.Sprintf("watch %d", i), want)
+	}
+}
+
+// TestClientWatchRestore: a restored backup takes keys back to what they were, and the
+// watch with it.
+func TestClientWatchRestore(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	churn(t, n, 100, 20)
+	old := state(t, n, ">")
+	var backup bytes.Buffer
+	if _, err := n.Backup(bounded(t), &backup); err != nil {
+		t.Fatal(err)
+	}
+	m := mirrorOf(t, client(t, n.NATSURL()), ">", nats.WatchOptions{})
+	churn(t, n, 100, 20)
+	put(t, n, "new", "x")
+	m.equals("before", state(t, n, ">"))
+	m.mu.Lock()
+	m.back = true
+	m.mu.Unlock()
+	if _, err := n.Restore(bounded(t), &backup); err != nil {
+		t.Fatal(err)
+	}
+	m.equals("behind the restore", old)
+}
+
+// TestClientWatchBounds: a watch of too many keys ends with an error that says so.
+func TestClientWatchBounds(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	for i := range 20 {
+		put(t, n, fmt.Sprint(i), "")
+	}
+	m := mirrorOf(t, client(t, n.NATSURL()), ">", nats.WatchOptions{MaxKeys: 10})
+	<-m.stopped
+	if m.err != nats.ErrTooManyKeys {
+		t.Errorf("the watch ended with %v", m.err)
+	}
+	c := client(t, n.NATSURL())
+	if _, err := c.Watch(bounded(t), "a..*", nats.WatchOptions{}); !errors.Is(err, fanout.ErrBadPattern) {
+		t.Errorf("a bad pattern: %v", err)
+	}
+	if _, err := c.Watch(bounded(t), ">", nats.WatchOptions{MaxKeys: -1}); !errors.Is(err, fanout.ErrBadOption) {
+		t.Errorf("a bad option: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	w, err := c.Watch(ctx, ">", nats.WatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cause := errors.New("enough")
+	cancel(cause)
+	eventually(t, "the watch ends with its context", func() bool { return w.Err() == cause })
+	w, err = c.Watch(bounded(t), ">", nats.WatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if w.Err() != nats.ErrClientClosed {
+		t.Errorf("a watch of a closed client: %v", w.Err())
+	}
+	if _, err := c.Watch(bounded(t), ">", nats.WatchOptions{}); !errors.Is(err, nats.ErrClientClosed) {
+		t.Errorf("a watch of a closed client: %v", err)
+	}
+}
+
+// TestClientWatchRaw: of a network that loses one event in ten, a raw watch says exactly
+// which keys it has missed something of, and never one of which it has not, as far as
+// another change followed.
+func TestClientWatchRaw(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	p := newLossy(t, strings.TrimPrefix(n.NATSURL(), "nats://"), func(subject string) bool {
+		return strings.HasPrefix(subject, "watch.k.") && rand.N(10) == 0
+	})
+	w, err := client(t, p.url()).Watch(bounded(t), ">", nats.WatchOptions{Raw: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	next := func() nats.Update {
+		u, err := w.Next(bounded(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	if u := next(); u.Kind != nats.Synced {
+		t.Fatalf("the first update is %+v", u)
+	}
+	truth := watch(t, n, ">", fanout.WithBuffer(fanout.MaxBuffer))
+	churn(t, n, 3000, 50)
+	for i := range 100 {
+		put(t, n, fmt.Sprintf("k.%d", i), "over") // so that there is another change
+	}
+	last := put(t, n, "last", "x")
+
+	type change struct {
+		key      string
+		revision uint64
+	}
+	got, told := make(map[change]bool), make(map[string][]nats.Range)
+	for u := next(); u.Kind != nats.Changed || u.Event.Revision != last; u = next() {
+		switch u.Kind {
+		case nats.Changed:
+			got[change{u.Event.Key, u.Event.Revision}] = true
+		case nats.Lost:
+			told[u.Key] = append(told[u.Key], u.Range)
+		}
+	}
+	newest := make(map[string]uint64)
+	for c := range got {
+		newest[c.key] = max(newest[c.key], c.revision)
+	}
+	missing := make(map[string][]uint64)
+	for e, err := truth.Next(bounded(t)); e.Revision != last; e, err = truth.Next(bounded(t)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !got[change{e.Key, e.Revision}] && e.Revision < newest[e.Key] {
+			missing[e.Key] = append(missing[e.Key], e.Revision)
+		}
+	}
+	if len(missing) == 0 {
+		t.Error("nothing was lost")
+	}
+	within := func(r nats.Range, revisions []uint64) bool {
+		for _, revision := range revisions {
+			if r.From <= revision && revision <= r.To {
+				return true
+			}
+		}
+		return false
+	}
+	for key, revisions := range missing {
+		for _, revision := range revisions {
+			found := false
+			for _, r := range told[key] {
+				found = found || r.From <= revision && revision <= r.To
+			}
+			if !found {
+				t.Errorf("revision %d of %s was lost without a word; told were %v", revision, key, told[key])
+			}
+		}
+	}
+	for key, ranges := range told {
+		for _, r := range ranges {
+			if !within(r, missing[key]) {
+				t.Errorf("a loss of %q in %v was told, and missing are %v", key, r, missing[key])
+			}
+		}
+	}
+}
