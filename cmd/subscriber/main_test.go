@@ -25,7 +25,18 @@ const limit = 30 * time.Second
 
 func startBroker(t *testing.T) *natsgo.Conn {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	conn, err := natsgo.Connect(startBrokerWithUser(t, "", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	return conn
+}
+
+// startBrokerWithUser returns the URL of a broker for one user, or for anybody.
+func startBrokerWithUser(t *testing.T, user, password string) (url string) {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, Username: user, Password: password})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,12 +48,7 @@ func startBroker(t *testing.T) *natsgo.Conn {
 	if !s.ReadyForConnections(limit) {
 		t.Fatal("the broker is not ready")
 	}
-	conn, err := natsgo.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	return conn
+	return "nats://" + s.Addr().String()
 }
 
 // subscriber is a running run.
@@ -265,6 +271,11 @@ func TestBadInput(t *testing.T) {
 		{"wildcard in a token", []string{"a*"}, exitUsage, `write %2A`},
 		{"wildcard in the middle", []string{"a.>.b"}, exitUsage, `> may only be the last token`},
 		{"negative count", []string{"--count=-1", "k"}, exitUsage, `--count is -1`},
+		{"half a certificate", []string{"--tlscert", "main.go", "k"}, exitUsage, `--tlscert and --tlskey need each other`},
+		{"a file that is not there", []string{"--creds", "none.creds", "k"}, exitUsage, `--creds: stat none.creds: no such file`},
+		{"a seed that is none", []string{"--nkey", "main.go", "k"}, exitUsage, `--nkey: `},
+		{"two identities", []string{"--nkey", "main.go", "--creds", "main.go", "k"}, exitUsage, `--creds and --nkey exclude each other`},
+		{"a password of nobody", []string{"--password", "x", "k"}, exitUsage, `--password needs --user`},
 		{"bad root", []string{"--watch-root", "a b", "k"}, exitUsage, `subject root "a b"`},
 		{"no server", []string{"--server", "nats://127.0.0.1:1", "k"}, exitFailed, `cannot connect to nats://127.0.0.1:1: .*is a node running there\?`},
 	} {
