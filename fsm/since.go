@@ -10,7 +10,7 @@ import (
 
 // ErrGone says that what has changed since a revision cannot be told. The error is a
 // [*GoneError].
-var ErrGone = errors.New("fsm: too long ago")
+var ErrGone = errors.New("fsm: changes are not known")
 
 // GoneError is the [ErrGone] of one revision. List instead, and ask from there on.
 type GoneError struct {
@@ -22,8 +22,11 @@ type GoneError struct {
 }
 
 func (e *GoneError) Error() string {
-	return fmt.Sprintf("%v: what has changed since revision %d is not known; the oldest to ask for is %d, and the state stands at %d; list instead",
-		ErrGone, e.Since, e.Oldest, e.Revision)
+	why := "too long ago"
+	if e.Since > e.Revision {
+		why = fmt.Sprintf("above that of the state, %d", e.Revision)
+	}
+	return fmt.Sprintf("%v: revision %d is %s; the oldest to ask from is %d; list instead", ErrGone, e.Since, why, e.Oldest)
 }
 
 // Unwrap returns [ErrGone].
