@@ -38,6 +38,7 @@ func (b *mapBackend) listing(filter fanout.Filter, since uint64) (Listing, error
 	if b.refuse != nil {
 		return Listing{}, b.refuse
 	}
+	b.listed++
 	entries, i := maps.Clone(b.entries), 0
 	keys := slices.Sorted(maps.Keys(entries))
 	return Listing{Revision: b.revision, Next: func() (Change, bool) {

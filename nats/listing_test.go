@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
 
 	"github.com/watchcast/watchcast/fanout"
 )
@@ -271,6 +273,51 @@ func TestListingEndsWithItsService(t *testing.T) {
 	}
 }
 
+// TestListingTooLate: what lies in the subscription when the service stops is turned
+// away.
+func TestListingTooLate(t *testing.T) {
+	k := startKV(t, newMapBackend())
+	r := startReplicaOn(t, k.broker, newReplicaBackend())
+	for subject, service := range map[string]struct {
+		mu   *sync.RWMutex
+		conn *nats.Conn
+		stop func()
+		is   micro.Service
+	}{
+		"kv.list":       {&k.service.mu, k.service.conn, k.service.Stop, k.service.micro},
+		"kv.stale.list": {&r.mu, r.conn, r.Stop, r.micro},
+	} {
+		service.mu.Lock() // the handler waits
+		var asked []*taker
+		for range 20 {
+			asked = append(asked, k.ask(subject, "", nil))
+		}
+		flush(t, k.ctx, k.client)
+		flush(t, k.ctx, service.conn) // all have arrived
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			service.stop()
+		}()
+		eventually(t, k.ctx, "it is stopping", service.is.Stopped)
+		service.mu.Unlock()
+		receive(t, k.ctx, "Stop returns", stopped)
+		refused := 0
+		for _, taker := range asked {
+			switch failure := taker.all(); {
+			case failure == nil:
+			case failure.Code != CodeUnavailable:
+				t.Errorf("%s: %v, want 503", subject, failure)
+			default:
+				refused++
+			}
+		}
+		if refused == 0 {
+			t.Errorf("%s: none came too late", subject)
+		}
+	}
+}
+
 // TestListingsShareAProof with whatever else is read.
 func TestListingsShareAProof(t *testing.T) {
 	backend := newMapBackend()
@@ -347,6 +394,11 @@ func TestNobodyAsksForAListing(t *testing.T) {
 	}
 	if failure := k.ask("kv.list", "", nil).all(); failure != nil {
 		t.Error(failure)
+	}
+	backend.mu.Lock()
+	defer backend.mu.Unlock()
+	if backend.listed != 1 {
+		t.Errorf("the state was read %d times for one listing", backend.listed)
 	}
 }
 
