@@ -70,7 +70,8 @@ func (b *Backup) WriteTo(out io.Writer) (int64, error) {
 
 // MoveTo makes the backup a state of another cluster, or of a later time, at a
 // revision that is no lower than its own. Its keys keep the revisions of their last
-// changes. The error wraps [ErrValueTooLarge] if a value is longer than that cluster
+// changes; what has changed since a lower one cannot be asked any more
+// ([FSM.Since]). The error wraps [ErrValueTooLarge] if a value is longer than that cluster
 // allows; then nothing was changed.
 func (b *Backup) MoveTo(cluster Cluster, revision uint64) error {
 	if own := b.state.revision; revision < own {
@@ -83,6 +84,7 @@ func (b *Backup) MoveTo(cluster Cluster, revision uint64) error {
 	}
 	moved := *b.state
 	moved.cluster, moved.revision = cluster, revision
+	moved.floor = revision // what others changed before it is undone
 	b.state = &moved
 	return nil
 }

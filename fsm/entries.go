@@ -105,6 +105,14 @@ func (s *entries) copy() ordered {
 
 func (o ordered) len() int { return o.tree.Len() }
 
+// get returns the entry of key; nil if there is none.
+func (o ordered) get(key string) *Entry {
+	if at, ok := o.tree.Get(key); ok {
+		return &at.Entry
+	}
+	return nil
+}
+
 // all yields the entries in key order.
 func (o ordered) all(yield func(*Entry) bool) {
 	o.tree.Scan(func(_ string, at *slot) bool { return yield(&at.Entry) })

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -35,8 +36,11 @@ type FSM struct {
 	applied bell // rings after each batch, and after a restore
 	expires bell // rings when the next deadline is another
 
-	mu    sync.RWMutex // taken for writing by the apply goroutine only
+	told atomic.Uint64 // the last batch whose events are in the ring
+
+	mu    sync.RWMutex // taken for writing by the apply goroutine, and to copy
 	store *store
+	batch uint64 // counts batches, and restores
 }
 
 var _ raft.BatchingFSM = (*FSM)(nil)
@@ -117,10 +121,13 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 		responses[i] = r
 	}
 	moved := deadline != f.store.deadlines.first()
+	f.batch++
+	batch := f.batch
 	f.mu.Unlock()
 	if changed {
 		f.ring.Flush()
 	}
+	f.told.Store(batch)
 	f.applied.ring()
 	if moved {
 		f.expires.ring()
@@ -160,6 +167,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 		entries:    f.store.entries.copy(),
 		tombstones: f.store.tombstones.clone(),
 		requests:   f.store.requests.clone(),
+		floor:      f.store.floor,
 	}, nil
 }
 
@@ -177,6 +185,8 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	f.mu.Lock()
 	before := f.store.revision
 	f.store = s
+	f.batch++
+	batch := f.batch
 	f.mu.Unlock()
 	reset := s.revision
 	if before >= reset {
@@ -188,6 +198,7 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	if f.ring != nil {
 		f.ring.Reset(reset)
 	}
+	f.told.Store(batch)
 	f.applied.ring()
 	f.expires.ring()
 	f.logger.Info("restored a snapshot", "revision", s.revision, "keys", s.entries.len())

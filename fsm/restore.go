@@ -205,20 +205,28 @@ func (r *snapshotReader) header(f *fields) error {
 			limit = f.uint()
 		case headerTime:
 			s.time = time.Duration(f.notZero())
+		case headerFloor:
+			s.floor = f.uint()
 		default:
 			f.unknown()
 		}
 	}
 	required, cluster := setOf(headerRevision, headerDeletes), setOf(headerClusterID, headerMaxValue)
-	optional := fieldSet(0)
+	optional := setOf(headerFloor)
 	if f.seen&cluster != 0 {
 		required |= cluster
-		optional = setOf(headerTime)
+		optional |= setOf(headerTime)
 	}
 	err := f.finish(required, optional)
 	switch {
 	case err != nil:
 		return err
+	case !f.seen.has(headerFloor):
+		s.floor = s.revision
+	case s.floor >= s.revision:
+		return fmt.Errorf("its floor is %d, not below its revision, %d", s.floor, s.revision)
+	}
+	switch {
 	case s.time < 0 || s.time > maxTime:
 		return fmt.Errorf("its time is %d ns; the highest is %d", uint64(s.time), maxTime)
 	case f.seen&cluster != 0:

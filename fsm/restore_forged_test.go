@@ -58,8 +58,18 @@ func TestRestoreBelievesNoChecksum(t *testing.T) {
 	}
 
 	cases := map[string]func(writer){
-		"nothing":         func(writer) {},
-		"no header":       func(w writer) { trailer(w, 0, 0) },
+		"nothing":   func(writer) {},
+		"no header": func(w writer) { trailer(w, 0, 0) },
+		"floor above": func(w writer) {
+			w.record(recordHeader, (&snapshot{revision: 9, floor: 10}).appendHeader)
+			trailer(w, 0, 0)
+		},
+		"floor not needed": func(w writer) {
+			w.record(recordHeader, func(dst []byte) []byte {
+				return appendUint((&snapshot{revision: 9, floor: 9}).appendHeader(dst), headerFloor, 9)
+			})
+			trailer(w, 0, 0)
+		},
 		"two headers":     func(w writer) { header(w); header(w); trailer(w, 0, 0) },
 		"no trailer":      header,
 		"two trailers":    func(w writer) { header(w); trailer(w, 0, 0); trailer(w, 0, 0) },

@@ -30,6 +30,8 @@ import (
 //	           3 cluster id bytes     absent before Init
 //	           4 max value varint     absent before Init
 //	           5 time varint          of the cluster, nanoseconds; absent if 0
+//	           6 floor varint         lowest revision since which changes are
+//	                                  known; absent if it is the revision
 //	entry      1 key bytes
 //	           2 value bytes
 //	           3 revision varint
@@ -50,6 +52,9 @@ import (
 //	           3 requests varint      how many
 //
 // Equal states give equal bytes: all is in a fixed order and in canonical form.
+//
+// Snapshots of programs that knew no floor have none, and so are rightly taken to
+// tell nothing of the time before them.
 const snapshotMagic = "WCASTFSM\x01"
 
 const (
@@ -65,6 +70,7 @@ const (
 	headerClusterID protowire.Number = 3
 	headerMaxValue  protowire.Number = 4
 	headerTime      protowire.Number = 5
+	headerFloor     protowire.Number = 6
 
 	entryKey      protowire.Number = 1
 	entryValue    protowire.Number = 2
@@ -95,6 +101,7 @@ type snapshot struct {
 	entries    ordered
 	tombstones tombstoneRing
 	requests   []*request
+	floor      uint64
 }
 
 // Persist writes the snapshot to the sink and closes it, or cancels it on an
@@ -143,12 +150,15 @@ func (s *snapshot) write(out io.Writer) error {
 func (s *snapshot) appendHeader(dst []byte) []byte {
 	dst = appendUint(dst, headerRevision, s.revision)
 	dst = appendUint(dst, headerDeletes, s.tombstones.deletes)
-	if s.cluster.ID == "" {
+	if s.cluster.ID != "" {
+		dst = appendBytes(dst, headerClusterID, s.cluster.ID)
+		dst = appendUint(dst, headerMaxValue, uint64(s.cluster.MaxValueBytes))
+		dst = appendUnless0(dst, headerTime, uint64(s.time))
+	}
+	if s.floor == s.revision {
 		return dst
 	}
-	dst = appendBytes(dst, headerClusterID, s.cluster.ID)
-	dst = appendUint(dst, headerMaxValue, uint64(s.cluster.MaxValueBytes))
-	return appendUnless0(dst, headerTime, uint64(s.time))
+	return appendUint(dst, headerFloor, s.floor)
 }
 
 func (e *Entry) appendRecord(dst []byte) []byte {

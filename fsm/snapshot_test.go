@@ -42,7 +42,7 @@ func smallMachine(t tester) *machine {
 func TestSnapshotFormat(t *testing.T) {
 	want := strings.Join([]string{
 		"5743415354" + "46534d" + "01",                                              // magic, version 1
-		"0a0e" + "0811" + "1003" + "1a0474657374" + "2010" + "2804",                 // header: 17, 3 deletes, "test", 16, at 4
+		"0a10" + "0811" + "1003" + "1a0474657374" + "2010" + "2804" + "3000",        // header: 17, 3 deletes, "test", 16, at 4, floor 0
 		"1215" + "0a0161" + "12056669727374" + "1803" + "2103002a36fe9c9717",        // a
 		"1210" + "0a0162" + "1200" + "1805" + "2105002a36fe9c9717",                  // b
 		"1215" + "0a0163" + "1205616761696e" + "1808" + "2108002a36fe9c9717",        // c
@@ -55,7 +55,7 @@ func TestSnapshotFormat(t *testing.T) {
 		"2212" + "0a027234" + "152b5b7715" + "1802" + "2010" + "320162" + "3805",    // r4: b is at 5
 		"2212" + "0a027235" + "154d8c87d6" + "1804" + "2011" + "320166" + "3800",    // r5: f is not there
 		"2a06" + "0805" + "1002" + "1804",                                           // trailer: 5, 2 and 4
-		"35" + "28de1d3b",                                                           // checksum
+		"35" + "4f80c7f0",                                                           // checksum
 	}, "")
 	if got := hex.EncodeToString(snapshotOf(t, smallMachine(t).FSM)); got != want {
 		t.Errorf("snapshot is\n%s, want\n%s", got, want)

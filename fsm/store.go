@@ -15,6 +15,10 @@ type store struct {
 	deadlines  deadlines // of the entries
 	tombstones tombstones
 	requests   requests
+
+	// floor is the lowest revision since which all changes are known: that of the
+	// last delete that was forgotten, or of the last backup that was restored.
+	floor uint64
 }
 
 // limits says how much a store remembers. They are constants but in tests.
@@ -89,7 +93,7 @@ func (s *store) remove(op fanout.Op, key string, at moment) *fanout.Event {
 	}
 	s.deadlines.move(e.Key, old.Expires, 0)
 	s.entries.delete(key)
-	s.tombstones.add(e.Key, at.revision)
+	s.floor = max(s.floor, s.tombstones.add(e.Key, at.revision))
 	return e
 }
 

@@ -47,6 +47,21 @@ func (r *tombstoneRing) all() iter.Seq[*tombstone] {
 	}
 }
 
+// each returns a function that gives the tombstones one by one, in the order of their
+// deletes, and then nil.
+func (r *tombstoneRing) each() func() *tombstone {
+	s := r.oldest()
+	return func() *tombstone {
+		for ; s < r.deletes; s++ {
+			if t := *r.slot(s); t != nil {
+				s++
+				return t
+			}
+		}
+		return nil
+	}
+}
+
 // clone copies the slots that were ever used: pointers only, and bounded.
 func (r *tombstoneRing) clone() tombstoneRing {
 	used := min(r.deletes, uint64(len(r.slots)))
@@ -66,13 +81,16 @@ func newTombstones(keep int) tombstones {
 	}
 }
 
-// add records that key was deleted at revision.
-func (t *tombstones) add(key string, revision uint64) {
+// add records that key was deleted at revision. It returns the revision of the delete
+// that is forgotten for it, 0 if there is none.
+func (t *tombstones) add(key string, revision uint64) (forgotten uint64) {
 	if old := *t.slot(t.deletes); old != nil {
+		forgotten = old.revision
 		delete(t.byKey, old.key)
 	}
 	t.put(&tombstone{key: key, revision: revision, sequence: t.deletes})
 	t.deletes++
+	return forgotten
 }
 
 // put sets the slot of a tombstone, which is free.

@@ -57,6 +57,10 @@ func (s *Service) answerReads(ctx context.Context) {
 			err = errStopped
 		}
 		for _, r := range batch {
+			if r.listing != nil {
+				s.startListing(ctx, r.listing, err)
+				continue
+			}
 			if err != nil {
 				s.fail(r.caller, err)
 				continue

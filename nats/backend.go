@@ -3,6 +3,8 @@ package nats
 import (
 	"context"
 	"time"
+
+	"github.com/watchcast/watchcast/fanout"
 )
 
 // Backend carries out requests. Its errors should be of type [*Error]; others
@@ -19,6 +21,30 @@ type Backend interface {
 	Linearize(ctx context.Context) error
 	// Get reads the state as it is.
 	Get(key string) (Entry, error)
+	Lister
+}
+
+// Lister reads many keys of the state, as it is when it is called. Its errors are as
+// those of a [Backend].
+type Lister interface {
+	// Revision returns what the state includes by now.
+	Revision() uint64
+	// List returns the entries of all keys that filter means, as Puts.
+	List(filter fanout.Filter) (Listing, error)
+	// Since returns the newest change of each key that filter means and that has
+	// changed above revision. The error is a [*GoneError] if that cannot be told.
+	Since(filter fanout.Filter, revision uint64) (Listing, error)
+}
+
+// Listing is a list, or what has changed, while it is taken. It is dropped when it is
+// not needed any more, and may hold on to a state until then.
+type Listing struct {
+	// Revision is where the state stands with it: nothing up to it is left out, and
+	// nothing is of later.
+	Revision uint64
+	// Next returns the entries one by one, each key once, and then false. It is
+	// called from one goroutine, some time later.
+	Next func() (Change, bool)
 }
 
 // Operation is a put or a delete.

@@ -22,6 +22,8 @@ type mapBackend struct {
 	entered chan struct{} // gets a value as Linearize begins; nil for none
 	propose chan struct{} // Put takes a value before it returns; nil does not block
 	refuse  error         // of every write and read
+	oldest  uint64        // that Since tells from
+	listed  int           // how often List and Since were called
 }
 
 func newMapBackend() *mapBackend { return &mapBackend{entries: make(map[string]Entry)} }

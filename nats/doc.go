@@ -20,6 +20,7 @@
 // # Goroutines
 //
 // [Publisher.Run] blocks its caller and waits for the goroutines it starts.
-// [StartService] starts one goroutine for replies and one for reads, which
-// [Service.Stop] waits for.
+// [StartService] starts one goroutine for replies and one for reads, and these one for
+// each listing that is open, up to [MaxListings]. [Service.Stop] waits for all, and so
+// does [Replica.Stop].
 package nats

@@ -18,7 +18,7 @@ const (
 	CodeBadRequest  Code = 400 // malformed key, header or value; do not repeat
 	CodeNotFound    Code = 404 // no such key
 	CodeConflict    Code = 409 // the condition of Kv-If-Rev does not hold
-	CodeGone        Code = 410 // too long ago to tell what has changed since; list
+	CodeGone        Code = 410 // what changed since Kv-Since cannot be told any more; list
 	CodeTooLarge    Code = 413 // key or value over the limit
 	CodeBusy        Code = 429 // too many requests under way; repeat later
 	CodeInternal    Code = 500 // a defect; see the node's log

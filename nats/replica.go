@@ -21,21 +21,20 @@ const (
 // ReplicaBackend is the state of a node, leader or not. Its errors should be of type
 // [*Error]; others are answered as internal.
 type ReplicaBackend interface {
-	// Revision returns what the state includes by now.
-	Revision() uint64
 	// Await returns when the state includes the change of that revision.
 	Await(ctx context.Context, revision uint64) error
 	// Get reads the state as it is.
 	Get(key string) (Entry, error)
+	Lister
 }
 
 // Replica answers stale reads, on every node for as long as it runs. All nodes
 // stand in one queue group, so a request goes to any of them, and there are answers
 // also while nobody leads. One that is on its way to a node that dies is lost.
 //
-// A request that has not to wait is answered by the goroutine of its subscription.
+// A get that has not to wait is answered by the goroutine of its subscription.
 // One that has to gets a goroutine until then, of which the number is bounded: only
-// who asks for a revision that is not there yet makes one.
+// who asks for a revision that is not there yet makes one. So does a listing.
 type Replica struct {
 	responder
 	backend ReplicaBackend
@@ -43,6 +42,8 @@ type Replica struct {
 	cancel  context.CancelFunc
 	places  chan struct{} // one for each read that waits
 	wg      sync.WaitGroup
+
+	listings *listings
 
 	mu      sync.RWMutex // read-held while a request is taken
 	stopped bool
@@ -60,6 +61,7 @@ func StartReplica(b ReplicaBackend, o ServiceOptions) (*Replica, error) {
 	}
 	r := &Replica{responder: answers, backend: b, places: make(chan struct{}, MaxAwaiting)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.listings = newListings(&r.responder, o, errLeaving)
 	if err := r.subscribe(); err != nil {
 		r.Stop()
 		return nil, err
@@ -80,6 +82,9 @@ func (r *Replica) subscribe() (err error) {
 	if err != nil {
 		return fmt.Errorf("nats: start the replica: %w", err)
 	}
+	if err := r.listings.subscribe(); err != nil {
+		return err
+	}
 	root := r.subjects.KV + "." + staleGet
 	if err := r.micro.AddEndpoint("stale-get", micro.HandlerFunc(r.get), micro.WithEndpointSubject(root+".>")); err != nil {
 		return fmt.Errorf("nats: start endpoint stale-get: %w", err)
@@ -89,6 +94,12 @@ func (r *Replica) subscribe() (err error) {
 		return fmt.Errorf("nats: subscribe to %s: %w", root, err)
 	}
 	r.extra = append(r.extra, sub)
+	if err := r.listings.endpoint("stale.list", r.list); err != nil {
+		return err
+	}
+	if err := r.listings.endpoint("stale.since", r.since); err != nil {
+		return err
+	}
 	return r.conn.Flush()
 }
 
@@ -145,19 +156,27 @@ func (r *Replica) get(req micro.Request) {
 var errLeaving = &Error{CodeUnavailable, "this node is closing; repeat"}
 
 func (r *Replica) await(c caller, key string, revision uint64) {
-	ctx, cancel := context.WithTimeout(r.ctx, AwaitTime)
+	if err := r.reach(r.ctx, revision); err != nil {
+		r.fail(c, err)
+		return
+	}
+	r.read(c, key)
+}
+
+// reach returns when the state includes the change of that revision.
+func (r *Replica) reach(ctx context.Context, revision uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, AwaitTime)
 	defer cancel()
 	err := r.backend.Await(ctx, revision)
 	switch {
 	case err == nil:
-		r.read(c, key)
+		return nil
 	case r.ctx.Err() != nil:
-		r.fail(c, errLeaving)
+		return errLeaving
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		r.fail(c, &Error{CodeUnavailable, fmt.Sprintf("this node has not reached revision %d within %v; repeat, another may have", revision, AwaitTime)})
-	default:
-		r.fail(c, err)
+		return &Error{CodeUnavailable, fmt.Sprintf("this node has not reached revision %d within %v; repeat, another may have", revision, AwaitTime)}
 	}
+	return err
 }
 
 func (r *Replica) read(c caller, key string) {

@@ -22,6 +22,8 @@ type ServiceOptions struct {
 	Metadata map[string]string // shown by nats micro
 	// Logger gets what a request cannot be told. Default: nothing.
 	Logger *slog.Logger
+
+	ackTime, listingTime time.Duration // shorter ones, of tests
 }
 
 // responder is what services have in common: it reads requests, and answers them.
@@ -88,20 +90,29 @@ func (r *responder) noKey(m *nats.Msg) {
 func (r *responder) answer(c caller, e Entry) {
 	header := nats.Header{HeaderRev: {strconv.FormatUint(e.Revision, 10)}}
 	if e.TTL > 0 {
-		header[HeaderTTL] = []string{max(e.TTL.Round(time.Millisecond), time.Millisecond).String()}
+		header[HeaderTTL] = []string{shownTTL(e.TTL).String()}
 	}
 	if errors.Is(r.send(c, header, e.Value), nats.ErrMaxPayload) {
 		r.fail(c, &Error{CodeTooLarge, fmt.Sprintf("the value has %d bytes, more than this broker carries", len(e.Value))})
 	}
 }
 
+// shownTTL is what is said of what is left of a time to live.
+func shownTTL(left time.Duration) time.Duration {
+	return max(left.Round(time.Millisecond), time.Millisecond)
+}
+
 // fail answers a request with an error.
 func (r *responder) fail(c caller, err error) {
 	e := r.failure(c.subject, err)
-	r.send(c, nats.Header{
+	header := nats.Header{
 		micro.ErrorCodeHeader: {strconv.Itoa(int(e.Code))},
 		micro.ErrorHeader:     {e.Description},
-	}, nil)
+	}
+	if gone := (*GoneError)(nil); errors.As(err, &gone) {
+		header[HeaderOldest] = []string{strconv.FormatUint(gone.Oldest, 10)}
+	}
+	r.send(c, header, nil)
 }
 
 // refuse is fail for a handler. Package micro counts the error.

@@ -27,7 +27,8 @@ const (
 // client to one endpoint reach the backend in order. They never wait for the
 // backend: one goroutine waits for writes, in the order in which they will
 // finish anyway, and answers them; another lets all reads that have come
-// meanwhile share one proof of leadership.
+// meanwhile share one proof of leadership. A listing is then sent by a goroutine of
+// its own, of which the number is bounded.
 type Service struct {
 	responder
 	backend Backend
@@ -35,6 +36,8 @@ type Service struct {
 	reads   chan read
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
+
+	listings *listings
 
 	// A subscription that ends still hands over what it holds. mu is read-held
 	// while a request is taken, so that none is taken after stopped is set.
@@ -49,7 +52,8 @@ type write struct {
 
 type read struct {
 	caller
-	key string
+	key     string          // of a get
+	listing *listingRequest // else
 }
 
 // StartService subscribes and answers until Stop. The error wraps
@@ -70,6 +74,7 @@ func StartService(b Backend, o ServiceOptions) (*Service, error) {
 		reads:     make(chan read, MaxReads),
 		cancel:    cancel,
 	}
+	s.listings = newListings(&s.responder, o, errStopped)
 	s.wg.Go(func() { s.answerWrites(ctx) })
 	s.wg.Go(func() { s.answerReads(ctx) })
 	if err := s.subscribe(); err != nil {
@@ -93,6 +98,9 @@ func (s *Service) subscribe() (err error) {
 	if err != nil {
 		return fmt.Errorf("nats: start the service: %w", err)
 	}
+	if err := s.listings.subscribe(); err != nil {
+		return err
+	}
 	batch := s.subjects.KV + ".batch"
 	if err := s.micro.AddEndpoint("batch", micro.HandlerFunc(s.batch), micro.WithEndpointSubject(batch)); err != nil {
 		return fmt.Errorf("nats: start endpoint batch: %w", err)
@@ -110,6 +118,12 @@ func (s *Service) subscribe() (err error) {
 			return fmt.Errorf("nats: subscribe to %s: %w", root, err)
 		}
 		s.extra = append(s.extra, sub)
+	}
+	if err := s.listings.endpoint("list", s.list); err != nil {
+		return err
+	}
+	if err := s.listings.endpoint("since", s.since); err != nil {
+		return err
 	}
 	// The caller tells clients that the service is there; let it be so.
 	return s.conn.Flush()
@@ -197,8 +211,8 @@ func (s *Service) get(req micro.Request) {
 		return
 	}
 	select {
-	case s.reads <- read{callerOf(req), key}:
+	case s.reads <- read{callerOf(req), key, nil}:
 	default:
-		s.refuse(req, &Error{CodeBusy, fmt.Sprintf("%d reads are under way; repeat later", cap(s.reads))})
+		s.refuse(req, s.tooManyReads())
 	}
 }

@@ -122,7 +122,7 @@ func (e *epoch) run(ctx context.Context) error {
 	defer stopPublishing()
 	wg.Go(func() { e.publisher.Run(publishing) }) // its only error is that it was stopped
 
-	service, err := nats.StartService(backend{n, e}, nats.ServiceOptions{
+	service, err := nats.StartService(n.backend(e), nats.ServiceOptions{
 		Conn:     n.serviceConn,
 		Subjects: n.config.Subjects,
 		Version:  n.config.Version,

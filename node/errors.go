@@ -59,9 +59,12 @@ func raftError(err error) error {
 // serviceError gives an error the code that goes over the wire.
 func serviceError(err error) error {
 	code := nats.CodeInternal
+	gone := (*fsm.GoneError)(nil)
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &gone):
+		return &nats.GoneError{Description: plain(err), Oldest: gone.Oldest}
 	case errors.Is(err, fanout.ErrBadKey):
 		return nats.KeyError(err)
 	case errors.Is(err, fsm.ErrBadBatch), errors.Is(err, fsm.ErrBadTTL), errors.Is(err, fsm.ErrBadRequestID), errors.Is(err, fsm.ErrRequestReused),

@@ -220,7 +220,7 @@ func TestStampOfAnotherTerm(t *testing.T) {
 	e, _ := n.currentEpoch()
 	older := &epoch{node: n, term: e.term - 1}
 	older.clock.set(time.Hour)
-	if _, err := (backend{n, older}).Write(nats.Operation{Key: "k", TTL: time.Minute}, "").Wait(); !errors.Is(err, &nats.Error{Code: nats.CodeUnavailable}) {
+	if _, err := n.backend(older).Write(nats.Operation{Key: "k", TTL: time.Minute}, "").Wait(); !errors.Is(err, &nats.Error{Code: nats.CodeUnavailable}) {
 		t.Errorf("over NATS: %v", err)
 	}
 	if _, err := n.apply(older, fsm.Command{Op: fsm.CommandExpire}).Wait(); !errors.Is(err, ErrNotLeader) {

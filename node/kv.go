@@ -189,9 +189,12 @@ func (p pending) Wait() (revision uint64, err error) {
 
 // backend is the key-value service's view of the node, for one epoch.
 type backend struct {
+	lister
 	node  *Node
 	epoch *epoch
 }
+
+func (n *Node) backend(e *epoch) backend { return backend{lister{n.machine, e.clock.now}, n, e} }
 
 func (b backend) Write(o nats.Operation, requestID string) nats.Pending {
 	c := commandOf(o)

@@ -134,7 +134,7 @@ func TestNodeCannotBeMadeToForge(t *testing.T) {
 
 	conn := connect(t, n.NATSURL())
 	for _, reply := range []string{"watch.victim", "_watch.beacon", "_watch.reset", "kv.put.victim", "kv.delete.k"} {
-		for _, subject := range []string{"kv.get.k", "kv.get.absent", "kv.get", "kv.put", "kv.put.%zz", "kv.delete.absent", "kv.steal.k", "$SRV.PING", "$SRV.INFO.watchcast", "$SRV.STATS.watchcast"} {
+		for _, subject := range []string{"kv.get.k", "kv.get.absent", "kv.get", "kv.put", "kv.put.%zz", "kv.delete.absent", "kv.steal.k", "kv.list", "kv.since", "kv.stale.list", "$SRV.PING", "$SRV.INFO.watchcast", "$SRV.STATS.watchcast"} {
 			if err := conn.PublishRequest(subject, reply, []byte("forged")); err != nil {
 				t.Fatal(err)
 			}

@@ -55,6 +55,22 @@ func (n *Node) List(ctx context.Context, pattern string, opts ...ReadOption) (fs
 	return n.machine.List(filter), nil
 }
 
+// Since returns what has changed above revision, of the keys that match pattern (see
+// [fanout.CheckPattern]): each key once, with what it has now, or that it is gone; and
+// the revision from which to ask the next time. It blocks as [Node.List] does. The
+// error is a [*fsm.GoneError], which wraps [fsm.ErrGone], if that cannot be told: list
+// then. A replica that is behind says so too; give [Stale] the revision.
+func (n *Node) Since(ctx context.Context, pattern string, revision uint64, opts ...ReadOption) (fsm.Changes, error) {
+	filter, err := fanout.PatternFilter(pattern)
+	if err != nil {
+		return fsm.Changes{}, err
+	}
+	if err := n.readable(ctx, opts); err != nil {
+		return fsm.Changes{}, err
+	}
+	return n.machine.Since(filter, revision)
+}
+
 // readable returns when the state is as current as the options want it.
 func (n *Node) readable(ctx context.Context, opts []ReadOption) error {
 	var o readOptions

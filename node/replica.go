@@ -8,7 +8,7 @@ import (
 
 // startReplica answers stale reads over NATS until the node closes.
 func (n *Node) startReplica() error {
-	replica, err := nats.StartReplica(replica{n}, nats.ServiceOptions{
+	replica, err := nats.StartReplica(replica{lister{n.machine, nil}, n}, nats.ServiceOptions{
 		Conn:     n.serviceConn,
 		Subjects: n.config.Subjects,
 		Version:  n.config.Version,
@@ -23,9 +23,10 @@ func (n *Node) startReplica() error {
 }
 
 // replica is the view of the node that stale reads have.
-type replica struct{ node *Node }
-
-func (r replica) Revision() uint64 { return r.node.machine.Revision() }
+type replica struct {
+	lister
+	node *Node
+}
 
 func (r replica) Await(ctx context.Context, revision uint64) error {
 	return r.node.machine.Await(ctx, revision)
