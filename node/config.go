@@ -34,7 +34,7 @@ const (
 // Addresses are host:port; port 0 takes a free one, which [Node.NATSURL] and
 // [Node.HTTPURL] then tell. An address that is not on the loopback interface
 // is refused unless Insecure is set; NATS may be on one where NATSConfig has users,
-// Routes where it has tls for cluster, and Raft with RaftTLS.
+// Routes where it has tls for cluster, Raft with RaftTLS, and HTTP with HTTPTokenFile.
 type Config struct {
 	// ID names the node within its cluster, the same at every start: letters,
 	// digits, dash, underscore. Default "node-1".
@@ -104,6 +104,9 @@ type Config struct {
 	// if its data directory is empty: see [Start]. It needs Raft, and excludes Peers.
 	// Default: none.
 	Join string
+	// JoinCA is a file with the CA of the certificate that Join shows, if that begins
+	// with https. Default: the CAs that the system trusts.
+	JoinCA string
 	// Nonvoter makes a node that joins a non-voter for good: it has all data, and
 	// counts for no majority. Default: it becomes a voter when it has caught up.
 	Nonvoter bool
@@ -117,6 +120,13 @@ type Config struct {
 	// HTTP is where status, health and metrics are served, or [Off]. Default
 	// "127.0.0.1:8080".
 	HTTP string
+	// HTTPTLS encrypts HTTP. Default: not encrypted.
+	HTTPTLS HTTPTLS
+	// HTTPTokenFile has the tokens of which everyone who uses HTTP must show one, as a
+	// bearer token or as a password: one a line, of 16 bytes or more each, 16 at most.
+	// It is read again while the node runs. /healthz and /readyz need none. This node
+	// shows the first one to that of Join. Default: HTTP needs no token.
+	HTTPTokenFile string
 
 	// Insecure allows to listen beyond the loopback interface although clients
 	// need no credentials, and Raft traffic is not encrypted without RaftTLS.
@@ -176,6 +186,12 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.checkRaftTLS(); err != nil {
+		return err
+	}
+	if err := c.checkHTTPTLS(); err != nil {
+		return err
+	}
+	if err := c.checkHTTPToken(); err != nil {
 		return err
 	}
 	if err := c.Subjects.Check(); err != nil {

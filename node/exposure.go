@@ -10,8 +10,8 @@ func (c *Config) unsecured(field string) (missing, mend string) {
 		return "what the brokers send each other, ClusterSecret too, is not encrypted", "NATSConfig with tls for cluster"
 	case field == "Raft" && !c.RaftTLS.on():
 		return "Raft traffic is not encrypted", "RaftTLS"
-	case field == "HTTP":
-		return "clients need no credentials", "or off"
+	case field == "HTTP" && c.HTTPTokenFile == "":
+		return "clients need no token", "HTTPTokenFile"
 	}
 	return "", ""
 }

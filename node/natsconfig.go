@@ -9,8 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/conf"
 	"github.com/nats-io/nats-server/v2/server"
@@ -174,41 +172,19 @@ func (c *natsConfig) serverOptions(log *slog.Logger) *server.Options {
 		return &server.Options{}
 	}
 	if c.options.TLSConfig != nil {
-		fresh := &freshTLS{file: c.file, log: log, repeats: newRepeats(), last: c.options.TLSConfig.Clone(), read: time.Now()}
-		c.options.TLSConfig.GetConfigForClient = fresh.config
+		files := newFresh("TLS files for NATS", c.options.TLSConfig.Clone(), c.readTLS, log)
+		c.options.TLSConfig.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return files.get(), nil }
 	}
 	return c.options
 }
 
-// freshTLS gives new connections the certificates that the files hold by now, so that
-// one can be replaced without a restart.
-type freshTLS struct {
-	file    string
-	log     *slog.Logger
-	repeats *repeats
-
-	mu   sync.Mutex
-	last *tls.Config // that could be read
-	read time.Time   // when that was tried
-}
-
-const tlsReread = time.Second // who connects often costs no more reading than this
-
-func (f *freshTLS) config(*tls.ClientHelloInfo) (*tls.Config, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if time.Since(f.read) < tlsReread {
-		return f.last, nil
-	}
-	f.read = time.Now()
-	c, err := parseNATSConfig(f.file)
-	if err == nil && c.options.TLSConfig == nil {
-		err = errors.New("there is no tls in it any more")
+func (c *natsConfig) readTLS() (*tls.Config, error) {
+	now, err := parseNATSConfig(c.file)
+	if err == nil && now.options.TLSConfig == nil {
+		err = fmt.Errorf("%s has no tls any more", c.file)
 	}
 	if err != nil {
-		f.repeats.log(f.log, slog.LevelError, "reload", "cannot use the new TLS files for NATS; those read before stay in use", "file", f.file, "error", err)
-		return f.last, nil
+		return nil, err
 	}
-	f.last = c.options.TLSConfig
-	return f.last, nil
+	return now.options.TLSConfig, nil
 }

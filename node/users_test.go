@@ -201,7 +201,7 @@ func TestNewCertificate(t *testing.T) {
 	if number := shown(); number != 1 {
 		t.Fatalf("the certificate is number %d", number)
 	}
-	authority.into(files, numbered(2))
+	authority.into(files, numbered(2)) // not at once: until all files are there, the old one stays
 	eventually(t, "the new certificate is shown", func() bool { return shown() == 2 })
 	newAuthority(t).into(RaftTLS{Cert: files.Cert + ".other", Key: files.Key, CA: files.CA + ".other"}) // a key that does not fit
 	eventually(t, "the bad key is told", func() bool {
