@@ -126,7 +126,9 @@ func unanswered(addr string, err error) error {
 	switch {
 	case untrusted:
 		return fmt.Errorf("what answers at %s is not trusted: %w; see --http-ca and --http-tls-cert", addr, strange.Err)
-	case errors.Is(err, errOtherCertificate), errors.As(err, new(tls.RecordHeaderError)):
+	case err != nil && strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"): // no error of its own
+		return fmt.Errorf("what answers at %s does not speak TLS; leave out --http-ca and --http-tls-cert", addr)
+	case errors.Is(err, errOtherCertificate):
 		return fmt.Errorf("what answers at %s is not the node: %w; see --http-ca and --http-tls-cert", addr, asked.Err)
 	case errors.As(err, &op) && op.Op == "dial" && !op.Timeout():
 		return fmt.Errorf("no node answers at %s: %w; is it running, and is this its --http?", addr, op.Err)
