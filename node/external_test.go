@@ -145,3 +145,32 @@ func TestRefusedLogin(t *testing.T) {
 		})
 	}
 }
+
+// TestUserThatMayNotServe: a node whose user at the brokers may not hear requests does
+// not start; one whose publisher may not publish says so, by the subject.
+func TestUserThatMayNotServe(t *testing.T) {
+	t.Parallel()
+	addr := freeport.Address(t)
+	natsServers(t)(natsConfigFile(t, `listen: "`+addr+`", authorization { users: [
+		{user: service, password: s, permissions: {subscribe: ["kv.>", "_watch.>", "$SRV.>"]}}
+		{user: deaf, password: s, permissions: {subscribe: ["kv.get.>", "_watch.>", "$SRV.>"]}}
+		{user: dumb, password: s, permissions: {publish: ["watch.other.>", "_watch.>"]}}
+	] }`), addr)
+	config := single(t)
+	config.NATS, config.NATSURL = "", "nats://deaf:s@"+addr
+	n, err := Start(bounded(t), config)
+	if err == nil {
+		stop(t, n)
+	}
+	wantOneLine(t, err, ErrNotAllowed, addr, "as service may not hear requests", "kv.>, _watch.> and $SRV.>", "kv.stale.get.")
+
+	log := &logged{}
+	config.Logger = slog.New(slog.NewTextHandler(log, nil))
+	config.NATSURL, config.NATSPublisherURL = "nats://service:s@"+addr, "nats://dumb:s@"+addr
+	n = lead(t, config)
+	put(t, n, "k", "v")
+	eventually(t, "the log says what is refused", func() bool {
+		said := log.lines("the broker refuses what is published")
+		return len(said) > 0 && strings.Contains(said[0], "watch.k")
+	})
+}
