@@ -100,7 +100,7 @@ func (t NATSTLS) check() error {
 	return nil
 }
 
-// own reports whether the publisher has a user of its own at the brokers of NATSURL.
+// ownPublisher reports whether the publisher has a user of its own at the brokers of NATSURL.
 func (c *Config) ownPublisher() bool { return c.NATSPublisherURL != "" || c.NATSPublisherLogin.on() }
 
 // Timing of connections to brokers that are not ours: one that is gone without a word
