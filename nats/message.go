@@ -18,6 +18,11 @@ const (
 	HeaderPrev  = "Watch-Prev"  // revision of the key's previous change, 0 for none
 	HeaderTime  = "Watch-Time"  // RFC 3339 with nanoseconds, UTC
 	HeaderBatch = "Watch-Batch" // i/n in an atomic batch, i from 0
+
+	// HeaderMsgID is <revision>.<position in the batch>, the same whenever a change is
+	// published again: a JetStream stream that listens stores it once. It is for
+	// streams; [Subjects.DecodeEvent] does not look at it.
+	HeaderMsgID = nats.MsgIdHdr // Nats-Msg-Id
 )
 
 // EncodeEvent returns the message that carries e: the value as it is, the rest
@@ -28,13 +33,15 @@ func (s Subjects) EncodeEvent(e *fanout.Event) *nats.Msg {
 
 // encodeEvent is for who has the subject already.
 func encodeEvent(subject string, e *fanout.Event) *nats.Msg {
+	revision := strconv.FormatUint(e.Revision, 10)
 	m := &nats.Msg{
 		Subject: subject,
 		Header: nats.Header{
-			HeaderOp:   {e.Op.String()},
-			HeaderRev:  {strconv.FormatUint(e.Revision, 10)},
-			HeaderPrev: {strconv.FormatUint(e.PrevRevision, 10)},
-			HeaderTime: {e.Time.UTC().Format(time.RFC3339Nano)},
+			HeaderOp:    {e.Op.String()},
+			HeaderRev:   {revision},
+			HeaderPrev:  {strconv.FormatUint(e.PrevRevision, 10)},
+			HeaderTime:  {e.Time.UTC().Format(time.RFC3339Nano)},
+			HeaderMsgID: {revision + "." + strconv.FormatUint(uint64(e.Batch), 10)},
 		},
 		Data: e.Value,
 	}

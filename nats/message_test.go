@@ -134,7 +134,7 @@ func TestEventOnTheWire(t *testing.T) {
 		Op: fanout.Put, Key: "a b..c", Value: []byte("v"), Revision: 12, PrevRevision: 7, Batch: 1, BatchSize: 3,
 		Time: time.Date(2024, 2, 29, 1, 2, 3, 45, time.FixedZone("", 3600)),
 	})
-	if m.Subject != "watch.a%20b.%2Ec" || m.Reply != "" || string(m.Data) != "v" || len(m.Header) != 5 {
+	if m.Subject != "watch.a%20b.%2Ec" || m.Reply != "" || string(m.Data) != "v" || len(m.Header) != 6 {
 		t.Errorf("the message is %+v", m)
 	}
 	for name, want := range map[string]string{
@@ -143,10 +143,37 @@ func TestEventOnTheWire(t *testing.T) {
 		"Watch-Prev":  "7",
 		"Watch-Time":  "2024-02-29T00:02:03.000000045Z",
 		"Watch-Batch": "1/3",
+		"Nats-Msg-Id": "12.1",
 	} {
 		if got := m.Header.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
+	}
+}
+
+// TestMessageID: a change has the same id whenever it is published, and no other
+// change has it.
+func TestMessageID(t *testing.T) {
+	s := checked(t)
+	ids := map[string]*fanout.Event{}
+	for _, e := range []*fanout.Event{
+		{Op: fanout.Put, Key: "a", Revision: 12},
+		{Op: fanout.Put, Key: "a", Revision: 121},
+		{Op: fanout.Put, Key: "a", Revision: 1, BatchSize: 3, Batch: 21},
+		{Op: fanout.Put, Key: "a", Revision: 13, BatchSize: 2},
+		{Op: fanout.Delete, Key: "b", Revision: 13, PrevRevision: 4, BatchSize: 2, Batch: 1},
+	} {
+		id := s.EncodeEvent(e).Header.Get("Nats-Msg-Id")
+		if other := ids[id]; id == "" || other != nil {
+			t.Errorf("%+v and %+v both have the id %q", e, other, id)
+		}
+		ids[id] = e
+		if again := s.EncodeEvent(e).Header.Get("Nats-Msg-Id"); again != id {
+			t.Errorf("the id was %q and is %q", id, again)
+		}
+	}
+	if ids["12.0"] == nil || ids["13.1"] == nil {
+		t.Errorf("the ids are %v", ids)
 	}
 }
 

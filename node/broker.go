@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -56,6 +57,7 @@ const (
 // broker is where a node's two connections go: an embedded nats-server, or
 // brokers that somebody else runs.
 type broker struct {
+	config *Config
 	url    string         // for clients
 	server *server.Server // nil for an external one
 	keys   map[string]nkeys.KeyPair
@@ -64,12 +66,13 @@ type broker struct {
 
 func startBroker(c *Config) (*broker, error) {
 	if c.NATSURL != "" {
-		return &broker{url: c.NATSURL}, nil
+		c.warnShared(c.Logger)
+		return &broker{config: c, url: c.NATSURL}, nil
 	}
 	if err := errors.Join(checkFree("NATS", c.NATS), checkFree("Routes", c.Routes)); err != nil {
 		return nil, err
 	}
-	b := &broker{keys: make(map[string]nkeys.KeyPair)}
+	b := &broker{config: c, keys: make(map[string]nkeys.KeyPair)}
 	public := make(map[string]string)
 	for _, user := range []string{userPublisher, userService, userClient} {
 		key, err := nkeys.CreateUser()
@@ -131,33 +134,26 @@ func brokerOptions(c *Config, public map[string]string) (*server.Options, error)
 	if err != nil {
 		return nil, err
 	}
-	o := &server.Options{
-		ServerName:          c.ID,
-		Host:                host,
-		Port:                brokerPort(port),
-		NoSigs:              true,
-		MaxPayload:          int32(c.MaxPayload),
-		MaxPending:          16 << 20,
-		WriteDeadline:       2 * time.Second,
-		NoFastProducerStall: true,
-		Nkeys:               brokerUsers(c.Subjects, public),
-		NoAuthUser:          public[userClient],
-	}
+	o := c.clients.serverOptions(c.Logger)
+	o.ServerName = c.ID
+	o.Host, o.Port = host, brokerPort(port)
+	o.NoSigs = true
+	o.MaxPayload = int32(c.MaxPayload)
+	o.MaxPending = 16 << 20
+	o.WriteDeadline = 2 * time.Second
+	o.NoFastProducerStall = true
+	addUsers(o, brokerUsers(c.Subjects, public), public[userClient], c.Subjects)
 	if c.Routes == "" {
 		return o, nil
 	}
 	if host, port, err = splitAddress(c.Routes); err != nil {
 		return nil, err
 	}
-	o.Cluster = server.ClusterOpts{
-		Name:         "watchcast",
-		Host:         host,
-		Port:         brokerPort(port),
-		Username:     userRoute,
-		Password:     c.ClusterSecret,
-		PingInterval: 500 * time.Millisecond,
-		MaxPingsOut:  2,
-	}
+	o.Cluster.Name = "watchcast"
+	o.Cluster.Host, o.Cluster.Port = host, brokerPort(port)
+	o.Cluster.Username, o.Cluster.Password = userRoute, c.ClusterSecret
+	o.Cluster.PingInterval = 500 * time.Millisecond
+	o.Cluster.MaxPingsOut = 2
 	for _, addr := range c.JoinRoutes {
 		o.Routes = append(o.Routes, &url.URL{Scheme: "nats-route", Host: addr, User: url.UserPassword(userRoute, c.ClusterSecret)})
 	}
@@ -200,30 +196,45 @@ func brokerUsers(s nats.Subjects, public map[string]string) []*server.NkeyUser {
 // connect returns a connection for one of the node's users.
 func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.Option) (*natsgo.Conn, error) {
 	complaints := newRepeats() // anybody can provoke one by a request
-	options = append([]natsgo.Option{
+	target, own, err := b.reach(user)
+	if err != nil {
+		return nil, err
+	}
+	options = slices.Concat([]natsgo.Option{
 		natsgo.Name(name),
 		natsgo.MaxReconnects(-1),
 		natsgo.SkipSubjectValidation(), // what is published is made by the codec
 		natsgo.ErrorHandler(func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) {
 			complaints.log(log, slog.LevelWarn, name, "broker connection", "connection", name, "error", err)
 		}),
-	}, options...)
-	if b.server != nil {
-		key := b.keys[user]
-		public, err := key.PublicKey()
-		if err != nil {
-			return nil, fmt.Errorf("node: key of the broker's user %s: %w", user, err)
-		}
-		options = append(options, nats.InProcess(b.server), natsgo.Nkey(public, key.Sign))
-	}
-	conn, err := natsgo.Connect(b.url, options...)
+	}, own, options)
+	conn, err := natsgo.Connect(target, options...)
 	if err != nil {
 		if parse, ok := errors.AsType[*url.Error](err); ok {
 			err = parse.Err // without the URL
 		}
-		return nil, fmt.Errorf("node: connect to the broker at %s: %w", nats.Redact(b.url), err)
+		if refusedLogin(err) {
+			err = fmt.Errorf("it refuses the credentials of the node's connection as %s; see that its user, with this password or key, is known there: %w", user, err)
+		}
+		return nil, fmt.Errorf("node: connect to the broker at %s: %w", nats.Redact(target), err)
 	}
 	return conn, nil
+}
+
+// reach returns where a connection of one of the node's users goes, and what it
+// needs for that.
+func (b *broker) reach(user string) (target string, options []natsgo.Option, err error) {
+	if b.server == nil {
+		return b.config.external(user)
+	}
+	key := b.keys[user]
+	public, err := key.PublicKey()
+	if err != nil {
+		return "", nil, fmt.Errorf("node: key of the broker's user %s: %w", user, err)
+	}
+	// Not the URL for clients: if that says TLS, it is not for a connection that
+	// leaves no process.
+	return "nats://" + b.server.Addr().String(), []natsgo.Option{nats.InProcess(b.server), natsgo.Nkey(public, key.Sign)}, nil
 }
 
 // interest returns what tells whether anybody subscribes to a subject, here or at a

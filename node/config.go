@@ -33,7 +33,8 @@ const (
 //
 // Addresses are host:port; port 0 takes a free one, which [Node.NATSURL] and
 // [Node.HTTPURL] then tell. An address that is not on the loopback interface
-// is refused unless Insecure is set; Raft may be on one with RaftTLS.
+// is refused unless Insecure is set; NATS may be on one where NATSConfig has users,
+// Routes where it has tls for cluster, Raft with RaftTLS, and HTTP with HTTPTokenFile.
 type Config struct {
 	// ID names the node within its cluster, the same at every start: letters,
 	// digits, dash, underscore. Default "node-1".
@@ -49,8 +50,28 @@ type Config struct {
 	NATS string
 	// NATSURL uses an existing broker or cluster of brokers instead of the
 	// embedded one: one or more URLs separated by commas, which may hold
-	// credentials. NATS, Routes and JoinRoutes must be empty then.
+	// credentials. NATS, NATSConfig, Routes and JoinRoutes must be empty then.
+	//
+	// The node makes two connections: one publishes events, the other one answers
+	// requests. Give each a user of its own: a request names the subject that the
+	// answer goes to, so whoever answers must not be allowed to publish events.
 	NATSURL string
+	// NATSLogin is the user at the brokers of NATSURL, unless that says it.
+	NATSLogin NATSLogin
+	// NATSPublisherURL and NATSPublisherLogin are the same for the connection that
+	// publishes. Default: both connections are of one user, and the log says what
+	// that means.
+	NATSPublisherURL   string
+	NATSPublisherLogin NATSLogin
+	// NATSTLS is for connections to the brokers of NATSURL. Default: certificates of
+	// the CAs that the system trusts, where a broker or its URL wants TLS.
+	NATSTLS NATSTLS
+	// NATSConfig is a configuration file of nats-server, of which the embedded broker
+	// takes authorization, tls, and the tls of cluster: users of your own, in the
+	// place of clients without credentials, and encryption. It refuses a file that
+	// has anything else. No user may publish events or receive requests, whatever the
+	// file allows him. The same on every node. Default: clients need no credentials.
+	NATSConfig string
 	// Routes is where the embedded broker listens for the brokers of the other
 	// nodes. Default: nowhere.
 	Routes string
@@ -83,6 +104,9 @@ type Config struct {
 	// if its data directory is empty: see [Start]. It needs Raft, and excludes Peers.
 	// Default: none.
 	Join string
+	// JoinCA is a file with the CA of the certificate that Join shows, if that begins
+	// with https. Default: the CAs that the system trusts.
+	JoinCA string
 	// Nonvoter makes a node that joins a non-voter for good: it has all data, and
 	// counts for no majority. Default: it becomes a voter when it has caught up.
 	Nonvoter bool
@@ -96,6 +120,13 @@ type Config struct {
 	// HTTP is where status, health and metrics are served, or [Off]. Default
 	// "127.0.0.1:8080".
 	HTTP string
+	// HTTPTLS encrypts HTTP. Default: not encrypted.
+	HTTPTLS HTTPTLS
+	// HTTPTokenFile has the tokens of which everyone who uses HTTP must show one, as a
+	// bearer token or as a password: one a line, of 16 bytes or more each, 16 at most.
+	// It is read again while the node runs. /healthz and /readyz need none. This node
+	// shows the first one to that of Join. Default: HTTP needs no token.
+	HTTPTokenFile string
 
 	// Insecure allows to listen beyond the loopback interface although clients
 	// need no credentials, and Raft traffic is not encrypted without RaftTLS.
@@ -127,7 +158,8 @@ type Config struct {
 	// Version is shown by the service and by HTTP. Default "0.0.0".
 	Version string
 
-	tick time.Duration // see tickPeriod
+	tick    time.Duration // see tickPeriod
+	clients *natsConfig   // what NATSConfig holds; nil without it
 }
 
 // ErrConfig refuses a configuration; the text names the field, with the value
@@ -154,6 +186,12 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.checkRaftTLS(); err != nil {
+		return err
+	}
+	if err := c.checkHTTPTLS(); err != nil {
+		return err
+	}
+	if err := c.checkHTTPToken(); err != nil {
 		return err
 	}
 	if err := c.Subjects.Check(); err != nil {
@@ -222,8 +260,20 @@ func (c *Config) checkBroker() error {
 	if c.MaxPayload < 64<<10 || c.MaxPayload > 64<<20 {
 		return badConfig("MaxPayload is %d; give %d to %d bytes", c.MaxPayload, 64<<10, 64<<20)
 	}
-	if c.NATSURL != "" && (c.NATS != "" || c.Routes != "" || len(c.JoinRoutes) > 0) {
-		return badConfig("NATSURL uses an existing broker; leave out NATS, Routes and JoinRoutes, which are for the embedded one")
+	if c.NATSURL != "" && (c.NATS != "" || c.NATSConfig != "" || c.Routes != "" || len(c.JoinRoutes) > 0) {
+		return badConfig("NATSURL uses an existing broker; leave out NATS, NATSConfig, Routes and JoinRoutes, which are for the embedded one")
+	}
+	if err := c.checkLogin(); err != nil {
+		return err
+	}
+	if c.NATSConfig != "" {
+		var err error
+		if c.clients, err = readNATSConfig(c.NATSConfig); err != nil {
+			return err
+		}
+		if c.clients.securesRoutes() && c.Routes == "" {
+			return badConfig("NATSConfig has tls for cluster, which needs Routes, the address this node's broker listens on for the others")
+		}
 	}
 	if len(c.JoinRoutes) > 0 && c.Routes == "" {
 		return badConfig("JoinRoutes need Routes, the address this node's broker listens on for the others")
@@ -250,9 +300,8 @@ func (c *Config) checkAddresses() error {
 		if err != nil {
 			return badConfig("%s is %q; give host:port", a.field, a.value)
 		}
-		secured := a.field == "Raft" && c.RaftTLS.on()
-		if !c.Insecure && !secured && !loopback(host) {
-			return badConfig("%s is %q, which others can reach, and clients need no credentials; give a loopback address, or set Insecure", a.field, a.value)
+		if missing, mend := c.unsecured(a.field); missing != "" && !c.Insecure && !loopback(host) {
+			return badConfig("%s is %q, which others can reach, and %s; give a loopback address, %s, or set Insecure", a.field, a.value, missing, mend)
 		}
 	}
 	for id, addr := range c.Peers {

@@ -2,9 +2,9 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -32,8 +32,10 @@ func (n *Node) join(ctx context.Context) error {
 		return nil
 	}
 	join := strings.TrimRight(n.config.Join, "/")
-	dialer := &net.Dialer{Timeout: transportTimeout}
-	client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}}
+	client, err := n.config.joinClient()
+	if err != nil {
+		return err
+	}
 	if !n.joining.Load() {
 		return n.checkCluster(ctx, client, join)
 	}
@@ -89,6 +91,9 @@ func (n *Node) askIn(ctx context.Context, client *http.Client, join string) erro
 	err := call(ctx, client, http.MethodPost, join+membersPath, newMember{ID: n.config.ID, Raft: string(n.consensus.address)}, nil)
 	if remote := (*remoteError)(nil); err == nil || errors.As(err, &remote) {
 		return err
+	}
+	if strange := (*tls.CertificateVerificationError)(nil); errors.As(err, &strange) {
+		return fmt.Errorf("%w; give the CA of its certificate as JoinCA", strange)
 	}
 	return fmt.Errorf("%w: %w", err, errUnanswered)
 }

@@ -26,6 +26,9 @@ func (c *Config) checkJoin() error {
 		return badConfig("RaftAdvertise is %q, and Peers have %q for this node; give one", c.RaftAdvertise, own)
 	}
 	if c.Join == "" {
+		if c.JoinCA != "" {
+			return badConfig("JoinCA is for a node that joins a running cluster; give Join, or leave it out")
+		}
 		if c.Nonvoter {
 			return badConfig("Nonvoter is for a node that joins a running cluster; give Join, or leave it out")
 		}
@@ -33,6 +36,9 @@ func (c *Config) checkJoin() error {
 	}
 	if u, err := url.Parse(c.Join); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
 		return badConfig("Join is %q; give the HTTP URL of a node, such as http://127.0.0.1:8080", c.Join)
+	}
+	if _, err := c.joinTLS(); err != nil {
+		return badConfig("JoinCA: %v", err)
 	}
 	if len(c.Peers) > 0 {
 		return badConfig("Join and Peers exclude each other: a node joins a running cluster, or is one of those that found it")

@@ -53,6 +53,7 @@ var memberCodes = []struct {
 	status int
 }{
 	{ErrBadMember, "bad_member", http.StatusBadRequest},
+	{ErrUnauthorized, "unauthorized", http.StatusUnauthorized},
 	{ErrUnknownMember, "unknown_member", http.StatusNotFound},
 	{ErrDuplicateMember, "duplicate_member", http.StatusConflict},
 	{ErrLastVoter, "last_voter", http.StatusConflict},

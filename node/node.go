@@ -80,7 +80,7 @@ const recordPeriod = time.Second // how often the announced revision is recorded
 // ctx bounds the start, not the node's life; the node
 // runs until [Node.Close].
 //
-// Errors wrap [ErrConfig], [ErrDataDir], [ErrCorrupt], [ErrListen] or [ErrJoin]; what had
+// Errors wrap [ErrConfig], [ErrDataDir], [ErrCorrupt], [ErrListen], [ErrNotAllowed] or [ErrJoin]; what had
 // been started is ended again. A node that runs may stop by itself; see
 // [Node.Failed].
 func Start(ctx context.Context, c Config) (_ *Node, err error) {
@@ -104,7 +104,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 			err = errors.Join(err, n.end())
 		}
 	}()
-	for _, start := range []func() error{n.openData, n.openStores, n.startFanout, n.startBroker, n.startConsensus, n.startWeb,
+	for _, start := range []func() error{n.openData, n.openStores, n.startFanout, func() error { return n.startBroker(ctx) }, n.startConsensus, n.startWeb,
 		func() error { return n.join(ctx) }} {
 		if err := context.Cause(ctx); err != nil {
 			return nil, fmt.Errorf("node: start: %w", err)
@@ -222,7 +222,7 @@ func (n *Node) startFanout() (err error) {
 	return nil
 }
 
-func (n *Node) startBroker() (err error) {
+func (n *Node) startBroker(ctx context.Context) (err error) {
 	if n.broker, err = startBroker(&n.config); err != nil {
 		return err
 	}
@@ -243,7 +243,7 @@ func (n *Node) startBroker() (err error) {
 	if _, err := n.serviceConn.Subscribe(n.config.Subjects.Beacon(), n.hearBeacon); err != nil {
 		return fmt.Errorf("node: listen to the leader's beacon: %w", err)
 	}
-	return nil
+	return n.mayServe(ctx, n.serviceConn)
 }
 
 // hearBeacon notes how far the leader has published. The beacon came the same

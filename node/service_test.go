@@ -151,7 +151,7 @@ func TestEventMessage(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := m.Header
-		if string(m.Data) != want.data || h.Get("Watch-Op") != want.op || h.Get("Watch-Rev") != want.rev || h.Get("Watch-Prev") != want.prev || !strings.HasSuffix(h.Get("Watch-Time"), "Z") || len(h) != 4 {
+		if string(m.Data) != want.data || h.Get("Watch-Op") != want.op || h.Get("Watch-Rev") != want.rev || h.Get("Watch-Prev") != want.prev || !strings.HasSuffix(h.Get("Watch-Time"), "Z") || len(h) != 5 {
 			t.Errorf("received %q %v; want %+v", m.Data, h, want)
 		}
 	}

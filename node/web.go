@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -31,9 +32,20 @@ func startWeb(n *Node) (*web, error) {
 	if err != nil {
 		return nil, listenError("HTTP", n.config.HTTP, err)
 	}
-	w := &web{
-		url:    "http://" + l.Addr().String(),
-		server: &http.Server{Handler: routes(n), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute},
+	w := &web{url: "http://" + l.Addr().String()}
+	handler, err := n.guarded(routes(n))
+	if err == nil && n.config.HTTPTLS.on() {
+		w.url = "https://" + l.Addr().String()
+		l, err = n.config.HTTPTLS.listener(l, n.log)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	w.server = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug), // of who speaks no TLS, say
 	}
 	w.wg.Go(func() { w.err = w.server.Serve(l) })
 	return w, nil

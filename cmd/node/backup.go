@@ -26,10 +26,10 @@ FILE appears complete and checked, or not at all. A backup that is killed may le
 Exit codes: 0 written, 1 not, with one line on standard error that says why, 2 wrong flags.`
 
 type backupFlags struct {
-	File  string `arg:"" placeholder:"FILE" help:"Where to write the backup."`
-	HTTP  string `name:"http" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where the node serves HTTP, as its own --http (${default})."`
-	Stale bool   `env:"-" help:"Take what the node has, also if it does not lead; it may lack the newest changes."`
-	Force bool   `env:"-" help:"Replace FILE if it exists."`
+	File      string `arg:"" placeholder:"FILE" help:"Where to write the backup."`
+	httpFlags `embed:""`
+	Stale     bool `env:"-" help:"Take what the node has, also if it does not lead; it may lack the newest changes."`
+	Force     bool `env:"-" help:"Replace FILE if it exists."`
 }
 
 // How long a backup or a restore waits where nothing moves.
@@ -62,21 +62,13 @@ func (f *backupFlags) run(ctx context.Context) (info fsm.BackupInfo, size int64,
 	if f.Stale {
 		path += "?stale"
 	}
-	url, err := webURL(f.HTTP, path)
-	if err != nil {
-		return info, 0, err
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stall := time.AfterFunc(stallWait, func() { cancel(errStalled) })
 	defer stall.Stop()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	resp, err := f.ask(ctx, http.MethodGet, path)
 	if err != nil {
-		return info, 0, fmt.Errorf("--http is %q; give the host:port where the node serves HTTP", f.HTTP)
-	}
-	resp, err := direct().Do(req)
-	if err != nil {
-		return info, 0, instead(ctx, unanswered(f.HTTP, err))
+		return info, 0, instead(ctx, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

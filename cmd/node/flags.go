@@ -44,20 +44,34 @@ type flags struct {
 	Config  kong.ConfigFlag  `placeholder:"FILE" help:"YAML file with flags."`
 	Version kong.VersionFlag `env:"-" help:"Print the version."`
 
-	ID   string `placeholder:"NAME" default:"node-1" group:"Node" help:"Name of this node in its cluster, the same at every start (${default})."`
-	Data string `placeholder:"DIR" group:"Node" help:"Directory for log and snapshots (./watchcast-data)."`
-	Dev  bool   `group:"Node" help:"Keep everything in memory."`
-	Demo bool   `group:"Node" help:"Also write a few changing keys every second."`
-	HTTP string `name:"http" placeholder:"HOST:PORT" default:"127.0.0.1:8080" group:"Node" help:"Serve status, health and metrics here, or off (${default})."`
+	ID        string `placeholder:"NAME" default:"node-1" group:"Node" help:"Name of this node in its cluster, the same at every start (${default})."`
+	Data      string `placeholder:"DIR" group:"Node" help:"Directory for log and snapshots (./watchcast-data)."`
+	Dev       bool   `group:"Node" help:"Keep everything in memory."`
+	Demo      bool   `group:"Node" help:"Also write a few changing keys every second."`
+	HTTP      string `name:"http" placeholder:"HOST:PORT" default:"127.0.0.1:8080" group:"Node" help:"Serve status, health and metrics here, or off (${default})."`
+	HTTPToken string `name:"http-token-file" placeholder:"FILE" group:"Node" help:"File with tokens of which whoever uses HTTP must show one, as a bearer token or a password; one a line. Not for /healthz and /readyz."`
+	HTTPCert  string `name:"http-tls-cert" placeholder:"FILE" group:"Node" help:"Certificate (PEM) of HTTP, which is encrypted then; with --http-tls-key."`
+	HTTPKey   string `name:"http-tls-key" placeholder:"FILE" group:"Node" help:"Its key."`
 
 	NATS       string `name:"nats" placeholder:"HOST:PORT" group:"Broker" help:"Listen for NATS clients here (127.0.0.1:4222)."`
-	NATSURL    string `name:"nats-url" placeholder:"URL,..." group:"Broker" help:"Use an existing NATS cluster instead of the embedded broker."`
+	NATSConfig string `name:"nats-config" placeholder:"FILE" group:"Broker" help:"Users and certificates of the embedded broker: the authorization and tls of a nats-server configuration. Clients need credentials then; the same on every node."`
 	MaxPayload int    `placeholder:"BYTES" default:"1048576" group:"Broker" help:"Longest message the embedded broker takes; a new cluster allows values 4 KiB shorter (${default})."`
+
+	NATSURL            string `name:"nats-url" placeholder:"URL,..." group:"NATS of your own" help:"Use an existing NATS cluster instead of the embedded broker; several URLs of it, with user and password where it wants them."`
+	NATSCreds          string `name:"nats-creds" placeholder:"FILE" group:"NATS of your own" help:"Credentials file, instead of user and password."`
+	NATSNKey           string `name:"nats-nkey" placeholder:"FILE" group:"NATS of your own" help:"File with the seed of an NKey, instead of those."`
+	NATSPublisherURL   string `name:"nats-publisher-url" placeholder:"URL,..." group:"NATS of your own" help:"The same brokers, with the user and password of the connection that publishes events. Give it a user of its own: whoever answers requests must not be allowed to publish events."`
+	NATSPublisherCreds string `name:"nats-publisher-creds" placeholder:"FILE" group:"NATS of your own" help:"Its credentials file."`
+	NATSPublisherNKey  string `name:"nats-publisher-nkey" placeholder:"FILE" group:"NATS of your own" help:"File with the seed of its NKey."`
+	NATSTLSCert        string `name:"nats-tlscert" placeholder:"FILE" group:"NATS of your own" help:"Certificate (PEM) to show to the brokers, if they ask for one."`
+	NATSTLSKey         string `name:"nats-tlskey" placeholder:"FILE" group:"NATS of your own" help:"Its key."`
+	NATSTLSCA          string `name:"nats-tlsca" placeholder:"FILE" group:"NATS of your own" help:"The CA of the brokers' certificates, if it is none that the system trusts."`
 
 	Peers           map[string]string `placeholder:"ID=HOST:PORT,..." mapsep:"," group:"Cluster" help:"The nodes that found the cluster and their Raft addresses, this one included."`
 	Raft            string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the Raft traffic of the other nodes here."`
 	RaftAdvertise   string            `placeholder:"HOST:PORT" group:"Cluster" help:"Where the other nodes reach this one's Raft, if that is not --raft."`
-	Join            string            `placeholder:"URL" group:"Cluster" help:"Join the running cluster that the node with this HTTP URL belongs to, if the data directory is empty; needs --raft."`
+	Join            string            `placeholder:"URL" group:"Cluster" help:"Join the running cluster that the node with this HTTP URL belongs to, if the data directory is empty; needs --raft. It is shown the first token of --http-token-file."`
+	JoinCA          string            `name:"join-ca" placeholder:"FILE" group:"Cluster" help:"The CA of the certificate of --join, if that begins with https and the system does not trust it."`
 	Nonvoter        bool              `group:"Cluster" help:"Join for good without a vote: with all data, and counting for no majority."`
 	RaftCert        string            `placeholder:"FILE" group:"Cluster" help:"Certificate (PEM) of this node for the Raft traffic, which is encrypted then; with --raft-key and --raft-ca, on every node."`
 	RaftKey         string            `placeholder:"FILE" group:"Cluster" help:"Its key."`
@@ -66,7 +80,7 @@ type flags struct {
 	JoinRoutes      []string          `placeholder:"HOST:PORT" group:"Cluster" help:"Where the brokers of the other nodes listen."`
 	ClusterSecret   string            `placeholder:"SECRET" group:"Cluster" help:"What the brokers of a cluster show each other, 8 bytes or more; better in the environment than on the command line."`
 	ElectionTimeout time.Duration     `placeholder:"TIME" default:"250ms" group:"Cluster" help:"How long without a leader before an election (${default}); longer where the network or the machines pause."`
-	Insecure        bool              `group:"Cluster" help:"Allow addresses that others can reach, though clients need no credentials, and Raft is encrypted only with --raft-cert."`
+	Insecure        bool              `group:"Cluster" help:"Allow addresses that others can reach though clients need no credentials there (see --nats-config and --http-token-file), and though Raft (see --raft-cert) and routes are not encrypted."`
 
 	MaxRestoreBytes int64 `placeholder:"BYTES" default:"8589934592" group:"Cluster" help:"Longest backup that node restore may bring (${default})."`
 
@@ -140,7 +154,10 @@ func (f *flags) config(log *slog.Logger) node.Config {
 		DataDir:         f.Data,
 		InMemory:        f.Dev,
 		NATS:            f.NATS,
+		NATSConfig:      f.NATSConfig,
 		NATSURL:         f.NATSURL,
+		NATSLogin:       node.NATSLogin{Creds: f.NATSCreds, NKey: f.NATSNKey},
+		NATSTLS:         node.NATSTLS{Cert: f.NATSTLSCert, Key: f.NATSTLSKey, CA: f.NATSTLSCA},
 		Routes:          f.Routes,
 		JoinRoutes:      f.JoinRoutes,
 		ClusterSecret:   f.ClusterSecret,
@@ -151,11 +168,17 @@ func (f *flags) config(log *slog.Logger) node.Config {
 		Peers:           f.Peers,
 		RaftAdvertise:   f.RaftAdvertise,
 		Join:            f.Join,
+		JoinCA:          f.JoinCA,
 		Nonvoter:        f.Nonvoter,
 		HTTP:            f.HTTP,
+		HTTPTLS:         node.HTTPTLS{Cert: f.HTTPCert, Key: f.HTTPKey},
+		HTTPTokenFile:   f.HTTPToken,
 		Insecure:        f.Insecure,
 		Ring:            fanout.RingOptions{Slots: f.RingEvents, MaxBytes: f.RingBytes},
 		Watchers:        fanout.RegistryOptions{MaxWatchers: f.MaxWatchers, Buffer: f.WatchBuffer},
+
+		NATSPublisherURL:   f.NATSPublisherURL,
+		NATSPublisherLogin: node.NATSLogin{Creds: f.NATSPublisherCreds, NKey: f.NATSPublisherNKey},
 
 		ProgressInterval: f.ProgressInterval,
 		MaxRestoreBytes:  f.MaxRestoreBytes,

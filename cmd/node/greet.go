@@ -31,14 +31,18 @@ func greet(w io.Writer, f *flags, n *node.Node) {
 	if at := reachable(n.NATSURL()); !strings.HasSuffix(at, "//"+node.DefaultNATS) {
 		server = " -s " + at
 	}
+	who := ""
+	if f.NATSConfig != "" {
+		who = ", with the users and TLS of " + f.NATSConfig
+	}
 	fmt.Fprintf(w, `
-Watch a key, and change it from another terminal:
+Watch a key, and change it from another terminal%[2]s:
 
   nats sub%[1]s watch.mykey
   nats req%[1]s kv.put.mykey hello
 
 Ctrl-C stops the node.
-`, server)
+`, server, who)
 }
 
 // reachable gives a URL to type on this machine for one that names the address

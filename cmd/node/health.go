@@ -17,8 +17,8 @@ Environment variables as the node's own, so that in its container node health ne
 Exit codes: 0 ready, 1 not ready or no answer, with one line on standard error that says why.`
 
 type healthFlags struct {
-	HTTP    string        `name:"http" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where the node serves HTTP, as its own --http (${default})."`
-	Timeout time.Duration `env:"WATCHCAST_HEALTH_TIMEOUT" placeholder:"TIME" default:"3s" help:"How long to wait for the answer (${default})."`
+	httpFlags `embed:""`
+	Timeout   time.Duration `env:"WATCHCAST_HEALTH_TIMEOUT" placeholder:"TIME" default:"3s" help:"How long to wait for the answer (${default})."`
 }
 
 // health is the command of that name. Whatever is wrong, flags included, it
@@ -31,7 +31,7 @@ func health(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
-	if err := askReady(ctx, f.HTTP); err != nil {
+	if err := askReady(ctx, f.httpFlags); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("the node at %s did not answer within %v; is it starting, stuck or overloaded? see its log", f.HTTP, f.Timeout)
 		}
@@ -43,8 +43,9 @@ func health(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // askReady asks /readyz of the node whose --http is addr; nil means it is ready.
-func askReady(ctx context.Context, addr string) error {
-	resp, err := request(ctx, http.MethodGet, addr, "/readyz")
+func askReady(ctx context.Context, f httpFlags) error {
+	addr := f.HTTP
+	resp, err := f.ask(ctx, http.MethodGet, "/readyz")
 	if err != nil {
 		return err
 	}

@@ -32,8 +32,8 @@ var memberChanges = map[string]struct{ description, method, verb, done string }{
 }
 
 type membersFlags struct {
-	HTTP    string        `name:"http" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where a node serves HTTP, as its own --http (${default})."`
-	Timeout time.Duration `env:"WATCHCAST_MEMBERS_TIMEOUT" placeholder:"TIME" default:"15s" help:"How long to wait for the answer (${default})."`
+	httpFlags `embed:""`
+	Timeout   time.Duration `env:"WATCHCAST_MEMBERS_TIMEOUT" placeholder:"TIME" default:"15s" help:"How long to wait for the answer (${default})."`
 }
 
 type memberFlags struct {
@@ -60,18 +60,18 @@ func membersCommand(ctx context.Context, name string, args []string, stdout, std
 	err := func() error {
 		switch name {
 		case "members":
-			return listMembers(ctx, f.HTTP, stdout)
+			return listMembers(ctx, f.httpFlags, stdout)
 		case "leave":
 			var status struct {
 				ID string `json:"id"`
 			}
-			if err := askNode(ctx, http.MethodGet, f.HTTP, "/v1/status", &status); err != nil {
+			if err := askNode(ctx, http.MethodGet, f.httpFlags, "/v1/status", &status); err != nil {
 				return err
 			}
 			f.ID = status.ID
 		}
 		c := memberChanges[name]
-		if err := askNode(ctx, c.method, f.HTTP, "/v1/members/"+url.PathEscape(f.ID)+c.verb, nil); err != nil {
+		if err := askNode(ctx, c.method, f.httpFlags, "/v1/members/"+url.PathEscape(f.ID)+c.verb, nil); err != nil {
 			return err
 		}
 		fmt.Fprintln(stdout, f.ID, c.done)
@@ -88,8 +88,9 @@ func membersCommand(ctx context.Context, name string, args []string, stdout, std
 }
 
 // askNode reads what a node answers into answer, unless that is nil.
-func askNode(ctx context.Context, method, addr, path string, answer any) error {
-	resp, err := request(ctx, method, addr, path)
+func askNode(ctx context.Context, method string, f httpFlags, path string, answer any) error {
+	addr := f.HTTP
+	resp, err := f.ask(ctx, method, path)
 	if err != nil {
 		return err
 	}
@@ -116,9 +117,9 @@ func askNode(ctx context.Context, method, addr, path string, answer any) error {
 	return nil
 }
 
-func listMembers(ctx context.Context, addr string, stdout io.Writer) error {
+func listMembers(ctx context.Context, f httpFlags, stdout io.Writer) error {
 	var m node.Membership
-	if err := askNode(ctx, http.MethodGet, addr, "/v1/members", &m); err != nil {
+	if err := askNode(ctx, http.MethodGet, f, "/v1/members", &m); err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)

@@ -24,8 +24,8 @@ To restore into a new cluster: start its nodes with empty data directories, and 
 Exit codes: 0 restored, 1 not, with one line on standard error that says why, 2 wrong flags.`
 
 type restoreFlags struct {
-	File string `arg:"" placeholder:"FILE" help:"A file of node backup."`
-	HTTP string `name:"http" placeholder:"HOST:PORT" default:"127.0.0.1:8080" help:"Where the leader serves HTTP, as its own --http (${default})."`
+	File      string `arg:"" placeholder:"FILE" help:"A file of node backup."`
+	httpFlags `embed:""`
 }
 
 // restored is a node's answer to a restore.
@@ -71,20 +71,15 @@ func (f *restoreFlags) run(ctx context.Context) (r restored, err error) {
 	if err != nil {
 		return r, fmt.Errorf("cannot read the backup: %w", err)
 	}
-	url, err := webURL(f.HTTP, "/v1/backup")
+	req, err := f.request(ctx, http.MethodPut, "/v1/backup", file)
 	if err != nil {
 		return r, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, file)
-	if err != nil {
-		return r, fmt.Errorf("--http is %q; give the host:port where the node serves HTTP", f.HTTP)
 	}
 	req.ContentLength = size
 	req.Header.Set("Content-Type", "application/octet-stream")
 	req.Header.Set("Expect", "100-continue") // a node that does not lead says so before it is sent
-	resp, err := direct().Do(req)
+	resp, err := f.do(req)
 	if err != nil {
-		err = unanswered(f.HTTP, err)
 		if ctx.Err() != nil {
 			err = errors.New("interrupted; whether it was restored is unknown, so restore again")
 		}

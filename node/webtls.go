@@ -1,0 +1,55 @@
+package node
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+)
+
+// HTTPTLS encrypts HTTP. The files are PEM, and are read again while the node runs, so
+// that a certificate can be replaced without a restart.
+type HTTPTLS struct {
+	Cert string // file with the certificate, and those between it and its CA
+	Key  string // file with its key
+}
+
+func (f HTTPTLS) on() bool { return f != HTTPTLS{} }
+
+func (f HTTPTLS) read() (*tls.Certificate, error) {
+	cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s and key %s: %w", f.Cert, f.Key, err)
+	}
+	return &cert, nil
+}
+
+func (c *Config) checkHTTPTLS() error {
+	f := c.HTTPTLS
+	if !f.on() {
+		return nil
+	}
+	if f.Cert == "" || f.Key == "" {
+		return badConfig("HTTPTLS has Cert %q and Key %q; give both, or none", f.Cert, f.Key)
+	}
+	if c.HTTP == Off {
+		return badConfig("HTTPTLS is for HTTP, which is off; give an address, or leave it out")
+	}
+	if _, err := f.read(); err != nil {
+		return badConfig("HTTPTLS: %v", err)
+	}
+	return nil
+}
+
+// listener has the connections of l encrypted.
+func (f HTTPTLS) listener(l net.Listener, log *slog.Logger) (net.Listener, error) {
+	first, err := f.read()
+	if err != nil {
+		return nil, badConfig("HTTPTLS: %v", err)
+	}
+	files := newFresh("TLS files for HTTP", first, f.read, log)
+	return tls.NewListener(l, &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return files.get(), nil },
+	}), nil
+}
