@@ -64,6 +64,9 @@ func (c *Client) changes(ctx context.Context, op, pattern string, header nats.He
 	first, cancel := c.limited(ctx)
 	defer cancel()
 	m := &nats.Msg{Subject: c.o.Subjects.KV + "." + op, Header: header, Data: []byte(pattern)}
+	if scope := scopeOf(pattern); scope != "" {
+		m.Subject += "." + scope // for users that may ask for no more
+	}
 	var a attempts
 	for {
 		l, err := c.open(ctx, first, m)
@@ -83,7 +86,6 @@ func (c *Client) changes(ctx context.Context, op, pattern string, header nats.He
 // open sends a request and waits for the first chunk of its answer.
 func (c *Client) open(ctx, first context.Context, request *nats.Msg) (_ *Changes, err error) {
 	m := *request
-	m.Reply = c.o.Conn.NewRespInbox()
 	l := &Changes{conn: c.o.Conn, ctx: ctx}
 	// Not the connection's own inbox of replies, which knows of one message each.
 	m.Reply = c.o.Conn.NewInbox()

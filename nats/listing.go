@@ -67,11 +67,14 @@ func (l *listings) subscribe() error {
 	return nil
 }
 
-// endpoint adds one to the service, of an operation such as stale.list.
+// endpoint adds an operation such as stale.list to the service: on its subject, and with
+// a scope behind that.
 func (l *listings) endpoint(op string, handle micro.HandlerFunc) error {
-	name := strings.ReplaceAll(op, ".", "-")
-	if err := l.micro.AddEndpoint(name, handle, micro.WithEndpointSubject(l.subjects.KV+"."+op)); err != nil {
-		return fmt.Errorf("nats: start endpoint %s: %w", name, err)
+	name, subject := strings.ReplaceAll(op, ".", "-"), l.subjects.KV+"."+op
+	for name, subject := range map[string]string{name: subject, name + "-within": subject + ".>"} {
+		if err := l.micro.AddEndpoint(name, handle, micro.WithEndpointSubject(subject)); err != nil {
+			return fmt.Errorf("nats: start endpoint %s: %w", name, err)
+		}
 	}
 	return nil
 }

@@ -1,8 +1,10 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go/micro"
 
@@ -20,8 +22,8 @@ type listingRequest struct {
 	minimum uint64  // revision that a replica must have
 }
 
-// parseListing reads a request to kv.list, or else to kv.since.
-func parseListing(req micro.Request, list bool, known ...string) (q listingRequest, err error) {
+// parseListing reads a request to an operation that lists, or else says what has changed.
+func (r *responder) parseListing(req micro.Request, op string, list bool, known ...string) (q listingRequest, err error) {
 	q = listingRequest{caller: callerOf(req), list: list}
 	if q.reply == "" {
 		return q, &Error{CodeBadRequest, "there is no reply subject; give one"}
@@ -39,14 +41,44 @@ func parseListing(req micro.Request, list bool, known ...string) (q listingReque
 	if q.minimum, err = h.minimum(); err != nil {
 		return q, err
 	}
-	pattern := string(req.Data())
-	if pattern == "" {
-		pattern = everyKey
+	scope := strings.TrimPrefix(strings.TrimPrefix(req.Subject(), r.subjects.KV+"."+op), ".")
+	pattern, err := within(scope, string(req.Data()))
+	if err != nil {
+		return q, err
 	}
 	if q.filter, err = fanout.PatternFilter(pattern); err != nil {
 		return q, KeyError(err)
 	}
 	return q, nil
+}
+
+// within returns the pattern that a request asks for. A scope, behind the operation in the
+// subject, is there for permissions, which brokers give by subject: the pattern must not
+// reach beyond it.
+func within(scope, pattern string) (string, error) {
+	if scope == "" {
+		return cmp.Or(pattern, everyKey), nil
+	}
+	if _, err := fanout.ParseSubjectForm(scope); err != nil {
+		return "", KeyError(err)
+	}
+	pattern = cmp.Or(pattern, scope+"."+everyKey)
+	if pattern != scope && !strings.HasPrefix(pattern, scope+".") {
+		return "", &Error{CodeBadRequest, fmt.Sprintf("the pattern is %.100q, and the subject allows for %s and what is below it", pattern, scope)}
+	}
+	return pattern, nil
+}
+
+// scopeOf returns the narrowest scope that a pattern is within: its tokens before the first
+// that is a wildcard.
+func scopeOf(pattern string) string {
+	tokens := strings.Split(pattern, ".")
+	for i, token := range tokens {
+		if token == "*" || token == everyKey {
+			return strings.Join(tokens[:i], ".")
+		}
+	}
+	return pattern
 }
 
 // small reports whether the answer is one chunk with no entry.
@@ -62,12 +94,12 @@ func (q *listingRequest) open(b Lister) (Listing, error) {
 	return b.Since(q.filter, *q.since)
 }
 
-func (s *Service) list(req micro.Request) { s.listing(req, true) }
+func (s *Service) list(req micro.Request) { s.listing(req, "list", true) }
 
-func (s *Service) since(req micro.Request) { s.listing(req, false) }
+func (s *Service) since(req micro.Request) { s.listing(req, "since", false) }
 
-func (s *Service) listing(req micro.Request, list bool) {
-	q, err := parseListing(req, list)
+func (s *Service) listing(req micro.Request, op string, list bool) {
+	q, err := s.parseListing(req, op, list)
 	if err != nil {
 		s.refuse(req, err)
 		return
@@ -121,12 +153,12 @@ func (s *Service) startListing(ctx context.Context, q *listingRequest, err error
 	}
 }
 
-func (r *Replica) list(req micro.Request) { r.listing(req, true) }
+func (r *Replica) list(req micro.Request) { r.listing(req, "stale.list", true) }
 
-func (r *Replica) since(req micro.Request) { r.listing(req, false) }
+func (r *Replica) since(req micro.Request) { r.listing(req, "stale.since", false) }
 
-func (r *Replica) listing(req micro.Request, list bool) {
-	q, err := parseListing(req, list, HeaderMinRev)
+func (r *Replica) listing(req micro.Request, op string, list bool) {
+	q, err := r.parseListing(req, op, list, HeaderMinRev)
 	if err != nil {
 		r.refuse(req, err)
 		return

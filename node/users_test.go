@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/watchcast/watchcast/internal/freeport"
+	"github.com/watchcast/watchcast/nats"
 )
 
 // everyKind has a user of each kind, all of whom the file allows everything.
@@ -160,7 +161,7 @@ func wantOnlyApp(t *testing.T, n *Node, app *natsgo.Conn, refused <-chan error) 
 			t.Errorf("%s: %v %q", subject, reply.Header, reply.Data)
 		}
 	}
-	for _, subject := range []string{"kv.get.other.k", "kv.put.other.k", "kv.get.app", "kv.stale.get.other.k", "kv.batch", "watch.app.color", "_watch.beacon", "_INBOX_app.x"} {
+	for _, subject := range []string{"kv.get.other.k", "kv.put.other.k", "kv.get.app", "kv.stale.get.other.k", "kv.batch", "kv.list", "kv.since", "kv.list.other", "watch.app.color", "_watch.beacon", "_INBOX_app.x"} {
 		if err := app.PublishRequest(subject, "_INBOX_app.x", []byte("of app")); err != nil {
 			t.Fatal(err)
 		}
@@ -173,6 +174,20 @@ func wantOnlyApp(t *testing.T, n *Node, app *natsgo.Conn, refused <-chan error) 
 		wantRefusal(t, refused, "subscription", subject)
 	}
 	wantValue(t, n, "app.color", "blue", revision)
+
+	// The subject of a list allows for a prefix, whatever the payload asks for.
+	reply := request(t, app, "kv.list.app", []byte(">"))
+	if code := reply.Header.Get("Nats-Service-Error-Code"); code != "400" {
+		t.Errorf("a list of everything in the scope of a prefix is answered with %q: %q", code, reply.Data)
+	}
+	c, err := nats.NewClient(nats.ClientOptions{Conn: app})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	m := mirrorOf(t, c, "app.>", nats.WatchOptions{})
+	m.equals("of the prefix", map[string]string{"app.color": "blue"})
+	eventually(t, "its watch is in order", func() bool { return m.told(nats.Synced) == 1 && m.told(nats.Stale) == 0 })
 }
 
 // TestNewCertificate: a certificate of the broker is replaced while it runs, and one
