@@ -95,7 +95,7 @@ const maxLine = 3*fanout.MaxKeyBytes + 256
 
 // parseChange returns the first entry of data, and what follows it.
 func parseChange(data []byte) (c Change, rest []byte, err error) {
-	line, rest, found := bytes.Cut(data[:min(len(data), maxLine)], []byte{'\n'})
+	line, _, found := bytes.Cut(data[:min(len(data), maxLine)], []byte{'\n'})
 	if !found {
 		return Change{}, nil, errors.New("its line has no end")
 	}
