@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -17,7 +18,11 @@ func TestBeaconContent(t *testing.T) {
 		return n >= 3 && b.heard.beacons[n-1].Published == 15
 	})
 	for i, beacon := range b.heard.beacons {
-		if want := (Beacon{Cluster: testCluster, Term: testTerm, Seq: uint64(i + 1), Published: beacon.Published}); beacon != want {
+		want := Beacon{
+			Cluster: testCluster, Term: testTerm, Node: testNode, Seq: uint64(i + 1), After: uint64(i),
+			Published: beacon.Published, Safe: beacon.Published, Sent: max(beacon.Sent, beacon.Published),
+		}
+		if !reflect.DeepEqual(beacon, want) {
 			t.Errorf("beacon %d is %+v, want %+v", i, beacon, want)
 		}
 	}
