@@ -272,6 +272,11 @@ func wantOneRange(t *testing.T, resets []nats.Reset) {
 func TestRouteFormedAnew(t *testing.T) {
 	t.Parallel()
 	r := newRoads(t)
+	for _, n := range r.nodes {
+		if routes := n.broker.server.NumRoutes(); routes != 2 {
+			t.Fatalf("the broker of %s has %d routes to two others; want one to each", n.ID(), routes)
+		}
+	}
 	r.cut() // with nothing on it, there is nothing to announce
 	r.formed()
 	r.settle()

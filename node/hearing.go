@@ -28,8 +28,11 @@ func (n *Node) startHearing() error {
 	return nil
 }
 
-// setAudience tells who the others are.
+// setAudience tells who the others are, if any can hear what this node's broker has.
 func (n *Node) setAudience() {
+	if n.broker.server != nil && n.config.Routes == "" {
+		return
+	}
 	servers := n.servers()
 	ids := make([]string, len(servers))
 	for i, s := range servers {
