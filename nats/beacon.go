@@ -14,16 +14,28 @@ type Range struct {
 }
 
 // Beacon is what the leader says on _watch.beacon, once a second and every
-// 4,096 events: JSON. The broker has the events that it covers before it comes.
+// 4,096 events: JSON. The broker has the events that it covers before it comes. The
+// first one of a connection comes before the connection's events.
 // One that was on its way when the publisher lost its connection may come behind
 // later ones.
 type Beacon struct {
-	Cluster   string `json:"cluster"`         // id of the cluster
-	Term      uint64 `json:"term"`            // of the leader; ignore lower ones than seen
-	Seq       uint64 `json:"seq"`             // counts the beacons of a term from 1
+	Cluster string `json:"cluster"` // id of the cluster
+	Term    uint64 `json:"term"`    // of the leader; ignore lower ones than seen
+	Node    string `json:"node"`    // id of the leader
+	Seq     uint64 `json:"seq"`     // grows within a term, by more than 1 after a lost connection
+	// After is the seq of the beacon that this one follows: whoever has heard that or a
+	// later one has missed nothing in between. 0: this one begins the term.
+	After     uint64 `json:"after"`
 	Published uint64 `json:"published"`       // every event up to this revision was published before
+	Safe      uint64 `json:"safe"`            // every event up to this revision has reached the broker of every node heard within 3 s
 	Resets    uint64 `json:"resets"`          // resets announced in this term
 	Reset     *Range `json:"reset,omitempty"` // the last of them
+
+	// Sent and Routes are for the nodes: see [Hearing]. Every event above Sent is
+	// published, or published again, at a time at which the leader knew that the nodes'
+	// brokers have these routes to its own.
+	Sent   uint64            `json:"sent"`
+	Routes map[string]uint64 `json:"routes,omitempty"` // as each node acknowledged it last, by node
 }
 
 // Reset is what the leader says on _watch.reset: JSON. Changes in the range

@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -17,7 +18,11 @@ func TestBeaconContent(t *testing.T) {
 		return n >= 3 && b.heard.beacons[n-1].Published == 15
 	})
 	for i, beacon := range b.heard.beacons {
-		if want := (Beacon{Cluster: testCluster, Term: testTerm, Seq: uint64(i + 1), Published: beacon.Published}); beacon != want {
+		want := Beacon{
+			Cluster: testCluster, Term: testTerm, Node: testNode, Seq: uint64(i + 1), After: uint64(i),
+			Published: beacon.Published, Safe: beacon.Published, Sent: max(beacon.Sent, beacon.Published),
+		}
+		if !reflect.DeepEqual(beacon, want) {
 			t.Errorf("beacon %d is %+v, want %+v", i, beacon, want)
 		}
 	}
@@ -41,6 +46,47 @@ func TestBeaconPace(t *testing.T) {
 		b.heard.untilCovered(b.ctx, b.revision)
 		return byEvents() >= 3
 	})
+}
+
+// After a lost connection a beacon follows the last one that the broker had confirmed,
+// and it comes before the events that go out again.
+func TestBeaconsAcrossConnections(t *testing.T) {
+	for name, lose := range map[string]direction{"what is said arrives": toClient, "what is said is lost": toBroker} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it mostly waits
+			b := newBridge(t, bridgeOptions{}).run()
+			b.push(10)
+			b.waitConfirmed(10)
+			eventually(t, b.ctx, "a beacon is confirmed", func() bool { return b.publisher.heard.Load() > 0 })
+			b.proxy.stall(lose)
+			b.push(100)
+			b.waitPublished()
+			said := b.publisher.seq.Load()
+			eventually(t, b.ctx, "beacons are handed to the connection", func() bool { return b.publisher.seq.Load() >= said+2 })
+			said = b.publisher.seq.Load()
+			if lose == toClient {
+				b.heard.until(b.ctx, "beacons come", func() bool { return len(b.heard.beacons) >= int(said) })
+				if last := b.heard.beacons[said-1]; last.After != said-1 || last.Published != 10 || last.Sent != 110 {
+					t.Errorf("without an answer of the broker beacon %d is %+v", said, last)
+				}
+			}
+			b.heard.settle(b.ctx)
+			confirmed := b.publisher.heard.Load()
+			beacons, events := len(b.heard.beacons), len(b.heard.events)
+			b.proxy.cut()
+			b.proxy.resume(lose)
+			b.heard.until(b.ctx, "there is another connection", func() bool { return len(b.heard.beacons) > beacons })
+			first := b.heard.beacons[beacons]
+			if first.Seq <= said || first.After != confirmed || first.Published != 10 || first.Sent != 10 || len(b.heard.events) != events {
+				t.Errorf("behind %d beacons, of which %d are confirmed, the next one is %+v, and %d events came before it", said, confirmed, first, len(b.heard.events)-events)
+			}
+			b.waitConfirmed(110)
+			b.heard.until(b.ctx, "beacons go on", func() bool { return b.heard.beacons[len(b.heard.beacons)-1].Published == 110 })
+			if next := b.heard.beacons[beacons+1]; next.After != first.Seq || next.Seq != first.Seq+1 {
+				t.Errorf("%+v follows %+v", next, first)
+			}
+		})
+	}
 }
 
 func TestBeaconDecode(t *testing.T) {

@@ -44,6 +44,7 @@ type bridgeOptions struct {
 	broker    func(*server.Options)
 	conn      []nats.Option // beside those of PublisherConn
 	inProcess bool          // no proxy
+	audience  *Audience
 	pipes     func(nats.InProcessConnProvider) nats.InProcessConnProvider
 }
 
@@ -51,6 +52,7 @@ var errOwnerStopped = errors.New("the owner stops the publisher")
 
 const (
 	testCluster = "cluster-1"
+	testNode    = "n1"
 	testTerm    = 7
 )
 
@@ -81,13 +83,15 @@ func newBridge(t testing.TB, o bridgeOptions) *bridge {
 		b.conn = dial(t, b.proxy.url(), append(options, o.conn...)...)
 	}
 	b.publisher, err = NewPublisher(PublisherOptions{
-		Conn:    b.conn,
-		Ring:    b.ring,
-		Cluster: testCluster,
-		Term:    testTerm,
-		After:   o.after,
-		Lost:    o.lost,
-		Confirmed: func(revision uint64) {
+		Conn:     b.conn,
+		Ring:     b.ring,
+		Cluster:  testCluster,
+		Term:     testTerm,
+		Node:     testNode,
+		After:    o.after,
+		Lost:     o.lost,
+		Audience: o.audience,
+		Safe: func(revision uint64) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.confirmed = append(b.confirmed, revision)
@@ -172,7 +176,7 @@ func ends(list []uint64) []uint64 {
 	return append(slices.Clone(list[:5]), list[len(list)-5:]...)
 }
 
-// wantConfirmedGrew checks what the callback was told.
+// wantConfirmedGrew checks what the callback was told: all that is confirmed is safe while there are no others.
 func (b *bridge) wantConfirmedGrew(last uint64) {
 	b.t.Helper()
 	b.mu.Lock()

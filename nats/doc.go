@@ -14,6 +14,8 @@
 //     disconnect the publisher goes back to there. So an event may repeat, and
 //     one that cannot be published any more is announced as lost, by its range,
 //     on _watch.reset.
+//   - Nodes answer the publisher's beacons ([Hearing]); what has reached all of them
+//     is safe ([Audience], [Publisher.Safe]), and the next leader goes on behind it.
 //   - A [Service] hands requests to its backend in the order in which they
 //     arrived, and never waits for one before it takes the next.
 //

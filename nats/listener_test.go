@@ -12,7 +12,9 @@ import (
 // listener hears everything a publisher says, on one connection, in order. It
 // holds the publisher to what must be true of any sequence, whatever the
 // faults: seq grows, published never goes down, and whatever a beacon calls
-// published has arrived, or was announced as lost, before it.
+// published has arrived, or was announced as lost, before it. Nothing gets lost on the
+// way to it, so a node that heard the same would miss nothing either, whatever the
+// publisher went through.
 type listener struct {
 	t        testing.TB
 	conn     *nats.Conn
@@ -23,6 +25,7 @@ type listener struct {
 	resets  []Reset
 	beacons []Beacon
 
+	hearing   *Hearing
 	overtaken bool // beacons may come out of turn, because connections are cut
 
 	covered map[uint64]bool // received or announced as lost, above through
@@ -32,7 +35,7 @@ type listener struct {
 // listen subscribes; revisions up to after count as received.
 func listen(t testing.TB, ctx context.Context, conn *nats.Conn, s Subjects, after uint64) *listener {
 	t.Helper()
-	l := &listener{t: t, conn: conn, subjects: s, messages: make(chan *nats.Msg, 1<<18), covered: make(map[uint64]bool), through: after}
+	l := &listener{t: t, conn: conn, subjects: s, messages: make(chan *nats.Msg, 1<<18), hearing: NewHearing("listener", false), covered: make(map[uint64]bool), through: after}
 	for _, subject := range s.PublishedByNodes() {
 		sub, err := conn.ChanSubscribe(subject, l.messages)
 		if err != nil {
@@ -98,6 +101,9 @@ func (l *listener) take(m *nats.Msg) {
 		}
 		if b.Published > l.through {
 			l.t.Errorf("beacon %+v came when only the changes up to %d were here", b, l.through)
+		}
+		if k, ok := l.hearing.Beacon(b, nil); !ok || k.Lost != nil || k.Received < b.Published || k.Received > max(l.through, b.Sent) {
+			l.t.Errorf("beacon %+v is answered by %+v when the changes up to %d were here", b, k, l.through)
 		}
 		l.beacons = append(l.beacons, b)
 	case l.subjects.Reset():

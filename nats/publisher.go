@@ -24,6 +24,7 @@ const (
 	confirmTimeout = 10 * time.Second
 	retryPause     = 50 * time.Millisecond
 	publishBatch   = 256
+	maxOwed        = 64
 )
 
 // PublisherOptions configures a [Publisher]. Conn and Ring are required.
@@ -35,13 +36,15 @@ type PublisherOptions struct {
 	Ring *fanout.Ring
 	// Subjects must have been checked.
 	Subjects Subjects
-	// Cluster and Term go into beacons and resets.
+	// Cluster, Term and Node, the id of the node that leads, go into beacons and
+	// resets.
 	Cluster string
 	Term    uint64
+	Node    string
 	// After is the revision up to which events count as published. Publishing
 	// begins behind it.
 	After uint64
-	// Lost, if not nil, is announced as a reset before anything else: revisions
+	// Lost, if not nil, is announced as a reset before any event: revisions
 	// up to After of which nobody knows whether they were published.
 	Lost *Range
 	// Interest, if not nil, reports whether anybody subscribes to a subject, as the
@@ -50,9 +53,12 @@ type PublisherOptions struct {
 	// cannot tell: nothing says that he came before the event. Nil: all events
 	// are published.
 	Interest func(subject string) bool
-	// Confirmed, if not nil, is called with each newly confirmed revision, from
-	// one goroutine at a time. It must not block.
-	Confirmed func(revision uint64)
+	// Audience is what this node knows of the others; this term begins in it. Default:
+	// there are no others.
+	Audience *Audience
+	// Safe, if not nil, is called with each revision that is newly safe, as it grows,
+	// from one goroutine at a time. It must not block.
+	Safe func(revision uint64)
 	// Logger gets one line when publishing is interrupted and one when it goes
 	// on. Default: nothing.
 	Logger *slog.Logger
@@ -87,12 +93,21 @@ type Publisher struct {
 	lost      *Range        // to be announced; nil once confirmed
 	published atomic.Uint64 // revision handed to the connection, in this session
 	confirmed atomic.Uint64
+	handed    atomic.Uint64 // highest revision that was ever about to be handed to it
 
 	mu      sync.Mutex
-	changed chan struct{} // closed and replaced when confirmed grows
+	changed chan struct{} // closed and replaced when confirmed or safe grows
 
-	beaconMu    sync.Mutex // held while one is made and sent, so that seq grows on the wire
-	seq         uint64
+	safeMu sync.Mutex // held while it is found and told
+	safe   atomic.Uint64
+
+	beaconMu sync.Mutex    // held while one is made and sent, so that seq grows on the wire
+	made     uint64        // seq of the last one that was made
+	seq      atomic.Uint64 // of the last one that was handed to the connection
+	heard    atomic.Uint64 // of the last one that the broker has confirmed
+	hurry    chan struct{} // one slot: the next beacon has news for somebody
+	owed     chan Range    // resets that nodes ask for
+
 	resets      atomic.Pointer[resets]
 	events      atomic.Uint64
 	skipped     atomic.Uint64
@@ -120,14 +135,19 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Publisher{o: o, patience: confirmTimeout, lost: o.Lost, changed: make(chan struct{})}
+	if o.Audience == nil {
+		o.Audience = NewAudience(o.Node)
+	}
+	p := &Publisher{o: o, patience: confirmTimeout, lost: o.Lost, changed: make(chan struct{}), hurry: make(chan struct{}, 1), owed: make(chan Range, maxOwed)}
 	p.resets.Store(new(resets))
 	start := o.After
 	if o.Lost != nil {
 		start = o.Lost.From - 1
 	}
-	p.confirmed.Store(start)
-	p.published.Store(start)
+	for _, revision := range []*atomic.Uint64{&p.confirmed, &p.published, &p.handed, &p.safe} {
+		revision.Store(start)
+	}
+	o.Audience.lead(o.Term, start, time.Now())
 	return p, nil
 }
 
@@ -142,18 +162,30 @@ func (p *Publisher) Skipped() uint64 { return p.skipped.Load() }
 // Confirmed returns the revision up to which the broker has everything.
 func (p *Publisher) Confirmed() uint64 { return p.confirmed.Load() }
 
+// Resets returns how many resets were announced.
+func (p *Publisher) Resets() uint64 { return p.resets.Load().count }
+
 // WaitConfirmed returns when the broker has everything up to revision, or with
 // the cause of ctx.
 func (p *Publisher) WaitConfirmed(ctx context.Context, revision uint64) error {
+	return p.wait(ctx, func() bool { return p.confirmed.Load() >= revision })
+}
+
+// wait returns when holds does, which is asked when confirmed or safe grows and now and
+// then, or with the cause of ctx.
+func (p *Publisher) wait(ctx context.Context, holds func() bool) error {
+	tick := time.NewTicker(retryPause)
+	defer tick.Stop()
 	for {
 		p.mu.Lock()
 		changed := p.changed
 		p.mu.Unlock()
-		if p.confirmed.Load() >= revision {
+		if holds() {
 			return nil
 		}
 		select {
 		case <-changed:
+		case <-tick.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -197,7 +229,7 @@ var errDisconnected = errors.New("nats: the connection to the broker was lost")
 func (p *Publisher) session(ctx context.Context, status <-chan nats.Status) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	s := &session{p: p, connection: p.o.Conn.Stats().Reconnects, dirty: make(chan struct{}, 1), beacons: make(chan struct{}, 1)}
+	s := &session{p: p, connection: p.o.Conn.Stats().Reconnects, begun: make(chan struct{}), dirty: make(chan struct{}, 1), beacons: make(chan struct{}, 1)}
 	p.published.Store(p.confirmed.Load())
 	var wg sync.WaitGroup
 	for _, run := range []func(context.Context) error{s.stream, s.confirm, s.beacon} {
@@ -216,45 +248,28 @@ func (p *Publisher) session(ctx context.Context, status <-chan nats.Status) erro
 	return context.Cause(ctx)
 }
 
-func (p *Publisher) confirm(revision uint64) {
+// confirm records that the broker has everything up to revision, and the beacons up to
+// seq.
+func (p *Publisher) confirm(revision, seq uint64) {
 	if p.interrupted.Swap(false) {
 		p.o.Logger.Info("publishing goes on", "confirmed", revision)
 	}
+	p.heard.Store(seq)
 	if revision == p.confirmed.Load() {
 		return // only a sign of life
 	}
 	p.lost = nil
 	p.confirmed.Store(revision)
+	p.tell()
+	p.settle()
+}
+
+// tell wakes who waits for confirmed or safe to grow.
+func (p *Publisher) tell() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	close(p.changed)
 	p.changed = make(chan struct{})
-	p.mu.Unlock()
-	if p.o.Confirmed != nil {
-		p.o.Confirmed(revision)
-	}
-}
-
-func (p *Publisher) publishBeacon() error {
-	p.beaconMu.Lock()
-	defer p.beaconMu.Unlock()
-	p.seq++
-	beacon := Beacon{Cluster: p.o.Cluster, Term: p.o.Term, Seq: p.seq, Published: p.confirmed.Load()}
-	resets := p.resets.Load() // after what they may be the excuse for
-	beacon.Resets, beacon.Reset = resets.count, resets.last
-	return p.publishJSON(p.o.Subjects.Beacon(), beacon)
-}
-
-// Drain waits until everything up to revision is confirmed and says so in a
-// last beacon, so that the next leader need not publish it again. Call it while
-// Run still runs, with a deadline. The error is that of ctx, or the connection's.
-func (p *Publisher) Drain(ctx context.Context, revision uint64) error {
-	if err := p.WaitConfirmed(ctx, revision); err != nil {
-		return err
-	}
-	if err := p.publishBeacon(); err != nil {
-		return fmt.Errorf("nats: last beacon: %w", err)
-	}
-	return p.o.Conn.FlushWithContext(ctx)
 }
 
 func (p *Publisher) publishJSON(subject string, v any) error {

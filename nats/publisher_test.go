@@ -241,7 +241,7 @@ func TestPublisherAnnouncesLostUntilConfirmed(t *testing.T) {
 // before the Lost option is announced.
 func TestPublisherSignOfLifeConfirmsNothing(t *testing.T) {
 	b := newBridge(t, bridgeOptions{after: 50, lost: &Range{20, 50}})
-	b.publisher.confirm(b.publisher.Confirmed())
+	b.publisher.confirm(b.publisher.Confirmed(), 0)
 	b.run()
 	b.waitConfirmed(50)
 	b.heard.untilCovered(b.ctx, 50)

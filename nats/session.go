@@ -15,6 +15,7 @@ import (
 type session struct {
 	p          *Publisher
 	connection uint64        // count of reconnects: tells one connection from another
+	begun      chan struct{} // closed when the first beacon is on its way
 	dirty      chan struct{} // something was published since the last ping
 	beacons    chan struct{} // many events were published since the last beacon
 }
@@ -25,11 +26,18 @@ func (s *session) alive() bool {
 	return conn.IsConnected() && conn.Stats().Reconnects == s.connection
 }
 
-// stream publishes events as they come.
+// stream publishes events as they come, behind a first beacon: whoever has that knows
+// where they begin.
 func (s *session) stream(ctx context.Context) error {
 	p := s.p
+	if err := p.publishBeacon(true); err != nil {
+		return err
+	}
+	close(s.begun)
+	poke(s.dirty)
 	after := p.confirmed.Load()
 	if p.lost != nil {
+		s.hand(p.o.After)
 		if err := s.reset(*p.lost); err != nil {
 			return err
 		}
@@ -46,6 +54,7 @@ func (s *session) stream(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		s.hand(events[len(events)-1].Revision)
 		for _, e := range events {
 			if err := s.publish(e); err != nil {
 				return err
@@ -58,6 +67,13 @@ func (s *session) stream(ctx context.Context) error {
 			since = 0
 			poke(s.beacons)
 		}
+	}
+}
+
+// hand notes that everything up to revision may go to the connection from now on.
+func (s *session) hand(revision uint64) {
+	if revision > s.p.handed.Load() { // in an earlier session it may have been further
+		s.p.handed.Store(revision)
 	}
 }
 
@@ -92,7 +108,10 @@ func (s *session) reset(lost Range) error {
 	if err := p.publishJSON(p.o.Subjects.Reset(), Reset{Cluster: p.o.Cluster, Term: p.o.Term, Range: lost}); err != nil {
 		return err
 	}
-	p.resets.Store(&resets{count: p.resets.Load().count + 1, last: &lost})
+	for said := false; !said; { // a node may ask for another one meanwhile
+		before := p.resets.Load()
+		said = p.resets.CompareAndSwap(before, &resets{count: before.count + 1, last: &lost})
+	}
 	p.o.Logger.Warn("events may not have been published", "from", lost.From, "to", lost.To)
 	return nil
 }
@@ -108,14 +127,14 @@ func (s *session) confirm(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		revision := p.published.Load()
+		revision, seq := p.published.Load(), p.seq.Load()
 		if err := s.prove(ctx); err != nil {
 			if ctx.Err() == nil && s.alive() {
 				p.o.Conn.ForceReconnect() // its only error is that the connection is closed
 			}
 			return err
 		}
-		p.confirm(revision)
+		p.confirm(revision, seq)
 	}
 }
 
@@ -139,24 +158,34 @@ func (s *session) prove(ctx context.Context) error {
 	return nil
 }
 
-// beacon publishes beacons. They speak of what is confirmed: what was merely
-// handed to the connection may be lost with it, while the beacon already goes
-// out on the next one. Each asks for an answer, so that a broker that is gone is
-// noticed while nothing happens.
+// beacon publishes beacons, and the resets that nodes ask for. Beacons speak of what is
+// confirmed: what was merely handed to the connection may be lost with it, while the
+// beacon already goes out on the next one. Each asks for an answer, so that a broker
+// that is gone is noticed while nothing happens.
 func (s *session) beacon(ctx context.Context) error {
 	p := s.p
 	tick := time.NewTicker(BeaconPeriod)
 	defer tick.Stop()
+	select {
+	case <-s.begun:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	for {
-		if err := p.publishBeacon(); err != nil {
-			return err
-		}
-		poke(s.dirty)
 		select {
 		case <-tick.C:
 		case <-s.beacons:
+		case <-p.hurry:
+		case lost := <-p.owed:
+			if err := s.reset(lost); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+		if err := p.publishBeacon(false); err != nil {
+			return err
+		}
+		poke(s.dirty)
 	}
 }

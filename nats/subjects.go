@@ -81,6 +81,9 @@ func (s Subjects) Key(subject string) (string, error) {
 // Beacon returns the subject on which the leader tells how far it is.
 func (s Subjects) Beacon() string { return "_" + s.Watch + ".beacon" }
 
+// Ack returns the subject on which nodes answer the leader's beacons.
+func (s Subjects) Ack() string { return "_" + s.Watch + ".ack" }
+
 // Reset returns the subject on which the leader announces ranges of revisions
 // whose events may not have been published.
 func (s Subjects) Reset() string { return "_" + s.Watch + ".reset" }

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// announced is what this node knows of how far events were published: what its
-// own publisher confirmed while it led, or what the leader's beacons said. On
+// announced is what this node knows of how far events have reached everybody: what
+// was safe while it led, or what the leader's beacons said. On
 // start, and on becoming leader, publishing goes on from there.
 //
 // It is never derived from the log: the log's tail may hold entries that were
@@ -30,7 +30,7 @@ type announcement struct {
 	Revision uint64 `json:"revision"`
 }
 
-// note records that everything up to revision was published in term. An older
+// note records that everything up to revision was safe in term. An older
 // term than known is a leader that has not noticed its end.
 func (a *announced) note(n announcement) {
 	a.mu.Lock()

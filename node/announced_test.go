@@ -271,8 +271,8 @@ func TestBeacons(t *testing.T) {
 	eventually(t, "the revision is noted", func() bool { a, _ := n.announced.get(); return a.Revision == revision })
 	before, _ := n.announced.get()
 	for _, b := range []nats.Beacon{
-		{Cluster: "another", Term: before.Term + 1, Published: revision + 10},
-		{Cluster: before.Cluster, Term: before.Term - 1, Published: revision + 10},
+		{Cluster: "another", Term: before.Term + 1, Safe: revision + 10},
+		{Cluster: before.Cluster, Term: before.Term - 1, Safe: revision + 10},
 	} {
 		n.hearBeacon(&natsgo.Msg{Data: []byte(asJSON(t, b))})
 		if got, _ := n.announced.get(); got != before {
@@ -280,7 +280,7 @@ func TestBeacons(t *testing.T) {
 		}
 	}
 	n.hearBeacon(&natsgo.Msg{Data: []byte("garbage")})
-	n.hearBeacon(&natsgo.Msg{Data: []byte(asJSON(t, nats.Beacon{Cluster: before.Cluster, Term: before.Term, Published: revision + 1}))})
+	n.hearBeacon(&natsgo.Msg{Data: []byte(asJSON(t, nats.Beacon{Cluster: before.Cluster, Term: before.Term, Safe: revision + 1}))})
 	if got, _ := n.announced.get(); got.Revision != revision+1 {
 		t.Errorf("known is %+v after a beacon of %d", got, revision+1)
 	}

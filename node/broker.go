@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"slices"
@@ -62,6 +63,8 @@ type broker struct {
 	server *server.Server // nil for an external one
 	keys   map[string]nkeys.KeyPair
 	wg     sync.WaitGroup
+
+	routeBase uint64 // added to the ids of routes, which begin anew with each broker
 }
 
 func startBroker(c *Config) (*broker, error) {
@@ -72,7 +75,7 @@ func startBroker(c *Config) (*broker, error) {
 	if err := errors.Join(checkFree("NATS", c.NATS), checkFree("Routes", c.Routes)); err != nil {
 		return nil, err
 	}
-	b := &broker{config: c, keys: make(map[string]nkeys.KeyPair)}
+	b := &broker{config: c, keys: make(map[string]nkeys.KeyPair), routeBase: uint64(rand.Uint32()) << 20}
 	public := make(map[string]string)
 	for _, user := range []string{userPublisher, userService, userClient} {
 		key, err := nkeys.CreateUser()
@@ -154,6 +157,8 @@ func brokerOptions(c *Config, public map[string]string) (*server.Options, error)
 	o.Cluster.Username, o.Cluster.Password = userRoute, c.ClusterSecret
 	o.Cluster.PingInterval = 500 * time.Millisecond
 	o.Cluster.MaxPingsOut = 2
+	o.Cluster.PoolSize = -1 // one route to each other broker: see ADR 14
+	o.Cluster.Advertise = c.routesAdvertise
 	for _, addr := range c.JoinRoutes {
 		o.Routes = append(o.Routes, &url.URL{Scheme: "nats-route", Host: addr, User: url.UserPassword(userRoute, c.ClusterSecret)})
 	}
@@ -186,7 +191,7 @@ func brokerUsers(s nats.Subjects, public map[string]string) []*server.NkeyUser {
 			&server.SubjectPermission{Deny: nothing}),
 		user(userService,
 			&server.SubjectPermission{Deny: append(append([]string{}, events...), requests...)},
-			&server.SubjectPermission{Allow: append([]string{"$SRV.>", s.Beacon()}, requests...)}),
+			&server.SubjectPermission{Allow: append([]string{"$SRV.>", s.Beacon(), s.Ack(), s.Reset()}, requests...)}),
 		user(userClient,
 			&server.SubjectPermission{Deny: events},
 			&server.SubjectPermission{Deny: requests}),
@@ -244,6 +249,24 @@ func (b *broker) interest() func(subject string) bool {
 		return nil
 	}
 	return b.server.GlobalAccount().SubscriptionInterest
+}
+
+// routes returns a number for the route to each other broker, by its name, which is the
+// id of its node; nil if they are not known. A number stands for no other route, also of
+// an earlier or later broker of this name.
+func (b *broker) routes() map[string]uint64 {
+	if b.server == nil {
+		return nil
+	}
+	routes := make(map[string]uint64)
+	z, err := b.server.Routez(nil)
+	if err != nil {
+		return routes
+	}
+	for _, r := range z.Routes {
+		routes[r.RemoteName] = b.routeBase + r.Rid
+	}
+	return routes
 }
 
 // routesAddr returns where the broker listens for routes, empty if it does not.

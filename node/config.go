@@ -158,8 +158,9 @@ type Config struct {
 	// Version is shown by the service and by HTTP. Default "0.0.0".
 	Version string
 
-	tick    time.Duration // see tickPeriod
-	clients *natsConfig   // what NATSConfig holds; nil without it
+	tick            time.Duration // see tickPeriod
+	routesAdvertise string        // where brokers tell each other to dial this one's routes, if not where it listens
+	clients         *natsConfig   // what NATSConfig holds; nil without it
 }
 
 // ErrConfig refuses a configuration; the text names the field, with the value

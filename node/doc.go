@@ -19,8 +19,9 @@
 //   - [Node.Backup] is the state at one revision; [Node.Restore] makes it that of the
 //     whole cluster, at a revision above all before.
 //   - On restart, what was announced before is not announced again. After a
-//     crash, what was published but not yet recorded as such (at most the last
-//     second) may be.
+//     crash, what was published but not yet recorded as such (the last second or
+//     two) may be. A subscriber at a broker that lives on misses nothing when the
+//     leader dies, or is told what.
 //
 // # Goroutines
 //

@@ -25,7 +25,7 @@ type epoch struct {
 }
 
 const (
-	drainTimeout  = 3 * time.Second // to publish what is committed, on a clean stop
+	drainTimeout  = nats.AckPatience + time.Second // to have what is committed reach everybody, on a clean stop
 	leadRetry     = 200 * time.Millisecond
 	valueHeadroom = 4 << 10 // what a message needs beside the value
 )
@@ -105,10 +105,12 @@ func (e *epoch) run(ctx context.Context) error {
 		Subjects: n.config.Subjects,
 		Cluster:  cluster.ID,
 		Term:     e.term,
+		Node:     n.config.ID,
 		After:    after,
 		Lost:     lost,
 		Interest: n.broker.interest(),
-		Confirmed: func(revision uint64) {
+		Audience: n.audience,
+		Safe: func(revision uint64) {
 			n.announced.note(announcement{Cluster: cluster.ID, Term: e.term, Revision: revision})
 		},
 		Logger: n.log,
@@ -116,6 +118,8 @@ func (e *epoch) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.publishing.Store(e.publisher)
+	defer n.publishing.Store(nil)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	publishing, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
@@ -144,8 +148,8 @@ func (e *epoch) run(ctx context.Context) error {
 	return nil
 }
 
-// resume returns where publishing goes on: behind what is known to have been
-// published, or, if nothing is known of a state that is not new, behind all of
+// resume returns where publishing goes on: behind what is known to have reached
+// everybody, or, if nothing is known of a state that is not new, behind all of
 // it, with the whole as a loss. A record of another cluster, or of more than
 // there is now that everything is applied, is not of this state.
 func (e *epoch) resume() (after uint64, lost *nats.Range) {
@@ -163,14 +167,15 @@ func (e *epoch) resume() (after uint64, lost *nats.Range) {
 	return revision, &nats.Range{From: 1, To: revision}
 }
 
-// drain waits until what is committed is published, on a clean stop.
+// drain waits until what is committed has reached everybody who is heard of, on a clean
+// stop.
 func (e *epoch) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	target := e.node.ring.Revision()
 	if err := e.publisher.Drain(ctx, target); err != nil {
-		e.node.log.Warn("stopped before everything was published; the rest goes out at the next start",
-			"confirmed", e.publisher.Confirmed(), "revision", target)
+		e.node.log.Warn("stopped before everything had reached every node; the rest goes out again with the next leader",
+			"confirmed", e.publisher.Confirmed(), "safe", e.publisher.Safe(), "revision", target)
 	}
 }
 

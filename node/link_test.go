@@ -17,6 +17,7 @@ type link struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	in, out bool // held back
+	round   int  // counts cuts: what was read before one does not go on after it
 	waiting int  // connections with an answer that is held back
 	open    map[net.Conn]struct{}
 	closed  bool
@@ -46,16 +47,6 @@ func (k *link) hold(in, out bool) {
 	k.changed.Broadcast()
 }
 
-// cut ends all connections, with what is held back on them. New ones are accepted.
-func (k *link) cut() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for c := range k.open {
-		c.Close()
-	}
-	clear(k.open)
-}
-
 // answersHeld returns on how many connections an answer is held back.
 func (k *link) answersHeld() int {
 	k.mu.Lock()
@@ -74,15 +65,16 @@ func (k *link) accept() {
 			from.Close()
 			continue
 		}
-		if !k.keep(from, to) {
+		round, ok := k.keep(from, to)
+		if !ok {
 			return
 		}
-		k.wg.Go(func() { k.pass(to, from, &k.in, false) })
-		k.wg.Go(func() { k.pass(from, to, &k.out, true) })
+		k.wg.Go(func() { k.pass(to, from, &k.in, round, false) })
+		k.wg.Go(func() { k.pass(from, to, &k.out, round, true) })
 	}
 }
 
-func (k *link) keep(conns ...net.Conn) bool {
+func (k *link) keep(conns ...net.Conn) (round int, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, c := range conns {
@@ -92,17 +84,29 @@ func (k *link) keep(conns ...net.Conn) bool {
 		}
 		k.open[c] = struct{}{}
 	}
-	return !k.closed
+	return k.round, !k.closed
+}
+
+// cut ends all connections; what is held back is lost. New ones may come.
+func (k *link) cut() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.round++
+	k.changed.Broadcast()
+	for c := range k.open {
+		c.Close()
+	}
+	clear(k.open)
 }
 
 // pass copies until one side ends, and waits while held is true.
-func (k *link) pass(to, from net.Conn, held *bool, answers bool) {
+func (k *link) pass(to, from net.Conn, held *bool, round int, answers bool) {
 	defer from.Close()
 	defer to.Close()
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
-		if n > 0 && k.wait(held, answers) {
+		if n > 0 && k.wait(held, round, answers) {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return
 			}
@@ -113,18 +117,18 @@ func (k *link) pass(to, from net.Conn, held *bool, answers bool) {
 	}
 }
 
-// wait blocks while the direction is held back; false once the link is closed.
-func (k *link) wait(held *bool, answers bool) bool {
+// wait blocks while the direction is held back; false once the link is cut or closed.
+func (k *link) wait(held *bool, round int, answers bool) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if answers {
 		k.waiting++
 		defer func() { k.waiting-- }()
 	}
-	for *held && !k.closed {
+	for *held && !k.closed && k.round == round {
 		k.changed.Wait()
 	}
-	return !k.closed
+	return !k.closed && k.round == round
 }
 
 func (k *link) close() {

@@ -23,8 +23,13 @@ func (n *Node) mayServe(ctx context.Context, conn *natsgo.Conn) error {
 		return nil
 	}
 	nobody := nuid.Next()
+	s := n.config.Subjects
+	subjects := []string{s.Beacon(), s.Ack(), s.Reset()}
 	for _, op := range []string{"put", "delete", "get", "stale.get"} {
-		sub, err := conn.SubscribeSync(n.config.Subjects.Request(op, nobody))
+		subjects = append(subjects, s.Request(op, nobody))
+	}
+	for _, subject := range subjects {
+		sub, err := conn.SubscribeSync(subject)
 		if err != nil {
 			return fmt.Errorf("node: subscribe: %w", err)
 		}
@@ -34,7 +39,6 @@ func (n *Node) mayServe(ctx context.Context, conn *natsgo.Conn) error {
 		return fmt.Errorf("node: the broker at %s does not answer: %w", nats.Redact(n.config.NATSURL), err)
 	}
 	if err := conn.LastError(); errors.Is(err, natsgo.ErrPermissionViolation) {
-		s := n.config.Subjects
 		return fmt.Errorf("%w: at %s the user of the node's connection as %s may not hear requests, or beacons; allow it to subscribe on %s, %s and $SRV.>: %w",
 			ErrNotAllowed, nats.Redact(n.config.NATSURL), userService, s.AnsweredByNodes()[0], s.PublishedByNodes()[1], err)
 	}

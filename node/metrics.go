@@ -46,6 +46,18 @@ func newMetrics(n *Node) *metrics {
 		}
 		return float64(s.Publish.Confirmed)
 	})
+	add(gauge, "safe_revision", "Revision up to which the broker of every node heard within 3 s has every event; 0 where the node does not lead.", func(s Status) float64 {
+		if s.Publish == nil {
+			return 0
+		}
+		return float64(s.Publish.Safe)
+	})
+	add(counter, "resets_total", "Losses announced on _watch.reset in this term; 0 where the node does not lead.", func(s Status) float64 {
+		if s.Publish == nil {
+			return 0
+		}
+		return float64(s.Publish.Resets)
+	})
 	return m
 }
 

@@ -38,6 +38,10 @@ type Node struct {
 
 	publisherConn *natsgo.Conn
 	serviceConn   *natsgo.Conn
+	hearing       *nats.Hearing                  // what it has received of the leader's events
+	audience      *nats.Audience                 // what the others have
+	publishing    atomic.Pointer[nats.Publisher] // while it publishes
+	published     atomic.Uint64                  // highest revision that a leader said it has published
 
 	epochMu      sync.Mutex
 	epoch        *epoch        // while this node leads
@@ -96,6 +100,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		configured:   make(chan struct{}, 1),
 		changes:      make(chan struct{}, 1),
 		failure:      newFailure(),
+		audience:     nats.NewAudience(c.ID),
 	}
 	n.leaving, n.leave = context.WithCancel(context.Background())
 	defer func() {
@@ -240,24 +245,7 @@ func (n *Node) startBroker(ctx context.Context) (err error) {
 	if n.serviceConn, err = connect(userService); err != nil {
 		return err
 	}
-	if _, err := n.serviceConn.Subscribe(n.config.Subjects.Beacon(), n.hearBeacon); err != nil {
-		return fmt.Errorf("node: listen to the leader's beacon: %w", err)
-	}
 	return n.mayServe(ctx, n.serviceConn)
-}
-
-// hearBeacon notes how far the leader has published. The beacon came the same
-// way as the events it speaks of, behind them.
-func (n *Node) hearBeacon(m *natsgo.Msg) {
-	b, err := nats.DecodeBeacon(m)
-	if err != nil {
-		n.log.Warn("beacon", "error", err)
-		return
-	}
-	if cluster, ok := n.machine.Cluster(); ok && cluster.ID != b.Cluster {
-		return // of another cluster on the same brokers
-	}
-	n.announced.note(announcement{Cluster: b.Cluster, Term: b.Term, Revision: b.Published})
 }
 
 func (n *Node) startConsensus() error {
@@ -271,6 +259,9 @@ func (n *Node) startConsensus() error {
 	n.peers = newPeers(n.consensus.secure)
 	n.startPeers()
 	n.roster.set(n.membership())
+	if err := n.startHearing(); err != nil {
+		return err
+	}
 	n.spawn("removal", n.watchRemoval)
 	n.spawn("members", n.followMembers)
 	n.spawn("failure", n.obeyFailure)

@@ -157,7 +157,7 @@ func TestNodeCannotBeMadeToForge(t *testing.T) {
 		t.Fatalf("received %v %q on %s", m.Header, m.Data, m.Subject)
 	}
 	for range len(control) {
-		if m := <-control; m.Subject != "_watch.beacon" || !strings.HasPrefix(string(m.Data), `{"cluster"`) {
+		if m := <-control; m.Subject != "_watch.beacon" && m.Subject != "_watch.ack" || !strings.HasPrefix(string(m.Data), `{"cluster"`) {
 			t.Fatalf("received %v %q on %s", m.Header, m.Data, m.Subject)
 		}
 	}
@@ -173,8 +173,8 @@ func TestNodeUsers(t *testing.T) {
 		user               string
 		publish, subscribe []string
 	}{
-		{userService, []string{"watch.x", "_watch.beacon", "kv.put.x"}, []string{"watch.>", ">", "_watch.reset"}},
-		{userPublisher, []string{"kv.put.x", "_INBOX.x", "other"}, []string{"watch.>", "kv.>", ">", "_watch.beacon"}},
+		{userService, []string{"watch.x", "_watch.beacon", "_watch.ack", "kv.put.x"}, []string{"watch.>", ">", "_watch.>", "_watch.*", "_watch.other"}},
+		{userPublisher, []string{"kv.put.x", "_INBOX.x", "other"}, []string{"watch.>", "kv.>", ">", "_watch.beacon", "_watch.ack"}},
 		{userClient, []string{"watch.x", "_watch.beacon"}, []string{"kv.>"}},
 	} {
 		option, refused := refusals()

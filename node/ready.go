@@ -15,14 +15,17 @@ const readyWait = time.Second
 
 // unready says in one line why the node cannot serve; empty if it can: it is
 // connected to its broker, knows a leader, and has applied everything that was
-// announced as far as it knows. On start it knows that from its own record,
+// published as far as it knows. On start it knows that from its own record,
 // then from the leader's beacon of every second; so a node that comes back
 // after a long time is not ready before it has caught up.
 func (n *Node) unready() string {
 	leader := n.Leader()
 	e, _ := n.currentEpoch()
 	cluster, founded := n.machine.Cluster()
-	known, _ := n.announced.get()
+	published := n.published.Load()
+	if known, _ := n.announced.get(); known.Cluster == cluster.ID {
+		published = max(published, known.Revision)
+	}
 	applied := n.machine.Revision()
 	switch {
 	case n.closing():
@@ -39,8 +42,8 @@ func (n *Node) unready() string {
 		return "elected, and about to lead"
 	case !founded:
 		return fmt.Sprintf("nothing applied yet of what %s leads", leader)
-	case known.Cluster == cluster.ID && known.Revision > applied:
-		return fmt.Sprintf("catching up with %s: revision %d of %d", leader, applied, known.Revision)
+	case published > applied:
+		return fmt.Sprintf("catching up with %s: revision %d of %d", leader, applied, published)
 	case !n.serviceConn.IsConnected():
 		return "no connection to the broker at " + n.NATSURL() + "; is it running there?"
 	}

@@ -82,6 +82,7 @@ func (n *Node) followMembers(ctx context.Context) {
 	for {
 		n.roster.set(n.membership())
 		n.consensus.acks.retain(func(id raft.ServerID) bool { _, ok := n.member(string(id)); return ok })
+		n.setAudience()
 		n.noteRemoval()
 		select {
 		case <-observed:

@@ -107,7 +107,9 @@ type Status struct {
 
 // Published is how far a leader has published.
 type Published struct {
-	Confirmed uint64 `json:"confirmed"` // the broker has everything up to this revision
+	Confirmed uint64 `json:"confirmed"` // the leader's broker has everything up to this revision
+	Safe      uint64 `json:"safe"`      // the broker of every node heard within 3 s has
+	Resets    uint64 `json:"resets"`    // announced in this term
 	Events    uint64 `json:"events"`    // published in this term, repeats included
 	Skipped   uint64 `json:"skipped"`   // not published, because nobody subscribed to them
 }
@@ -127,7 +129,7 @@ func (n *Node) Status() Status {
 		Events:   n.registry.Stats(),
 	}
 	if e, _ := n.currentEpoch(); e != nil {
-		s.Publish = &Published{Confirmed: e.publisher.Confirmed(), Events: e.publisher.Events(), Skipped: e.publisher.Skipped()}
+		s.Publish = &Published{Confirmed: e.publisher.Confirmed(), Safe: e.publisher.Safe(), Resets: e.publisher.Resets(), Events: e.publisher.Events(), Skipped: e.publisher.Skipped()}
 	}
 	return s
 }

@@ -1,0 +1,127 @@
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/watchcast/watchcast/nats"
+)
+
+// startHearing has the node listen to what the leader says of itself, answer it, and
+// listen to what the others answer. Each is done in a goroutine of the connection.
+func (n *Node) startHearing() error {
+	n.hearing = nats.NewHearing(n.config.ID, n.broker.server != nil)
+	n.setAudience()
+	subjects := n.config.Subjects
+	for subject, hear := range map[string]natsgo.MsgHandler{
+		subjects.Beacon(): n.hearBeacon,
+		subjects.Ack():    n.hearAck,
+		subjects.Reset():  n.hearReset,
+	} {
+		if _, err := n.serviceConn.Subscribe(subject, hear); err != nil {
+			return fmt.Errorf("node: listen to %s: %w", subject, err)
+		}
+	}
+	return nil
+}
+
+// setAudience tells who the others are, if any can hear what this node's broker has.
+func (n *Node) setAudience() {
+	if n.broker.server != nil && n.config.Routes == "" {
+		return
+	}
+	servers := n.servers()
+	ids := make([]string, len(servers))
+	for i, s := range servers {
+		ids[i] = string(s.ID)
+	}
+	n.audience.SetMembers(ids)
+}
+
+// hearBeacon notes how far the leader's events have reached everybody, and answers how
+// far they have reached this node's broker: the beacon came the same way as they did,
+// behind them.
+func (n *Node) hearBeacon(m *natsgo.Msg) {
+	b, err := nats.DecodeBeacon(m)
+	if err != nil {
+		n.log.Warn("beacon", "error", err)
+		return
+	}
+	cluster, ok := n.machine.Cluster()
+	if ok && cluster.ID != b.Cluster {
+		return // of another cluster on the same brokers
+	}
+	n.announced.note(announcement{Cluster: b.Cluster, Term: b.Term, Revision: b.Safe})
+	if !ok {
+		return // which cluster this node will be of is not known, so whose term it is neither
+	}
+	n.notePublished(b.Published)
+	ack, ok := n.hearing.Beacon(b, n.routes())
+	if !ok {
+		return
+	}
+	data, err := json.Marshal(ack)
+	if err != nil {
+		n.log.Error("acknowledgement", "error", err)
+		return
+	}
+	// While it is disconnected from its broker nothing is to be said, and the next
+	// beacon is answered again.
+	_ = n.publisherConn.Publish(n.config.Subjects.Ack(), data)
+}
+
+func (n *Node) notePublished(revision uint64) {
+	for {
+		known := n.published.Load()
+		if revision <= known || n.published.CompareAndSwap(known, revision) {
+			return
+		}
+	}
+}
+
+// routes returns the broker's routes to those of the other members.
+func (n *Node) routes() map[string]uint64 {
+	all := n.broker.routes()
+	if all == nil {
+		return nil
+	}
+	routes := make(map[string]uint64)
+	for _, s := range n.servers() {
+		if id := string(s.ID); all[id] != 0 {
+			routes[id] = all[id]
+		}
+	}
+	return routes
+}
+
+// hearAck notes what a node has received.
+func (n *Node) hearAck(m *natsgo.Msg) {
+	k, err := nats.DecodeAck(m)
+	if err != nil {
+		n.log.Warn("acknowledgement", "error", err)
+		return
+	}
+	if cluster, ok := n.machine.Cluster(); !ok || cluster.ID != k.Cluster {
+		return
+	}
+	if p := n.publishing.Load(); p != nil {
+		p.Acknowledge(k)
+		return
+	}
+	n.audience.Ack(k, time.Now())
+}
+
+// hearReset notes that a loss was announced.
+func (n *Node) hearReset(m *natsgo.Msg) {
+	r, err := nats.DecodeReset(m)
+	if err != nil {
+		n.log.Warn("reset", "error", err)
+		return
+	}
+	if cluster, ok := n.machine.Cluster(); ok && cluster.ID == r.Cluster {
+		n.hearing.Reset(r.Range)
+	}
+}
