@@ -71,9 +71,9 @@ func (l *listings) subscribe() error {
 // a scope behind that.
 func (l *listings) endpoint(op string, handle micro.HandlerFunc) error {
 	name, subject := strings.ReplaceAll(op, ".", "-"), l.subjects.KV+"."+op
-	for name, subject := range map[string]string{name: subject, name + "-within": subject + ".>"} {
-		if err := l.micro.AddEndpoint(name, handle, micro.WithEndpointSubject(subject)); err != nil {
-			return fmt.Errorf("nats: start endpoint %s: %w", name, err)
+	for _, e := range []struct{ name, subject string }{{name, subject}, {name + "-within", subject + ".>"}} {
+		if err := l.micro.AddEndpoint(e.name, handle, micro.WithEndpointSubject(e.subject)); err != nil {
+			return fmt.Errorf("nats: start endpoint %s: %w", e.name, err)
 		}
 	}
 	return nil
