@@ -71,9 +71,9 @@ func (l *listings) subscribe() error {
 // a scope behind that.
 func (l *listings) endpoint(op string, handle micro.HandlerFunc) error {
 	name, subject := strings.ReplaceAll(op, ".", "-"), l.subjects.KV+"."+op
-	for name, subject := range map[string]string{name: subject, name + "-within": subject + ".>"} {
-		if err := l.micro.AddEndpoint(name, handle, micro.WithEndpointSubject(subject)); err != nil {
-			return fmt.Errorf("nats: start endpoint %s: %w", name, err)
+	for _, e := range [][2]string{{name, subject}, {name + "-within", subject + ".>"}} {
+		if err := l.micro.AddEndpoint(e[0], handle, micro.WithEndpointSubject(e[1])); err != nil {
+			return fmt.Errorf("nats: start endpoint %s: %w", e[0], err)
 		}
 	}
 	return nil

@@ -233,7 +233,7 @@ func TestServiceIsAMicroService(t *testing.T) {
 		}
 		endpoints = append(endpoints, e.Name+" "+e.Subject)
 	}
-	if want := []string{"batch kv.batch", "put kv.put.>", "delete kv.delete.>", "get kv.get.>", "list kv.list", "since kv.since"}; !slices.Equal(endpoints, want) {
+	if want := []string{"batch kv.batch", "put kv.put.>", "delete kv.delete.>", "get kv.get.>", "list kv.list", "list-within kv.list.>", "since kv.since", "since-within kv.since.>"}; !slices.Equal(endpoints, want) {
 		t.Errorf("the endpoints are %q, want %q", endpoints, want)
 	}
 	eventually(t, k.ctx, "the statistics count both requests and the error", func() bool {

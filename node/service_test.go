@@ -82,7 +82,7 @@ func TestService(t *testing.T) {
 	if err := json.Unmarshal(reply.Data, &info); err != nil {
 		t.Fatal(err)
 	}
-	if len(info.Endpoints) != 6 || info.Metadata["node"] != DefaultID || info.Metadata["cluster"] == "" {
+	if len(info.Endpoints) != 8 || info.Metadata["node"] != DefaultID || info.Metadata["cluster"] == "" {
 		t.Errorf("the service shows itself as %s", reply.Data)
 	}
 }
