@@ -269,7 +269,7 @@ func TestKilledLeaders(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	var writers sync.WaitGroup
-	for i := range 4 {
+	for i := range 16 {
 		client := newClient()
 		writers.Go(func() { load(t, client, i, l, stop) })
 	}
