@@ -13,13 +13,19 @@ func amongOthers(t *testing.T, after uint64) *bridge {
 	t.Helper()
 	a := NewAudience(testNode)
 	a.SetMembers([]string{testNode, "b", "c"})
-	return newBridge(t, bridgeOptions{after: after, audience: a})
+	b := newBridge(t, bridgeOptions{after: after, audience: a})
+	b.present()
+	return b
 }
 
-// silence has it be so long ago that the others were heard.
-func (b *bridge) silence() {
-	b.t.Helper()
-	b.publisher.o.Audience.lead(testTerm, b.publisher.Safe(), time.Now().Add(-AckPatience-time.Millisecond))
+// silence has it be so long ago that the others were heard that they do not count.
+func (b *bridge) silence() { b.heardAgo(AckPatience + time.Millisecond) }
+
+// present has them count for as long as the test takes, until they acknowledge something.
+func (b *bridge) present() { b.heardAgo(-patience) }
+
+func (b *bridge) heardAgo(d time.Duration) {
+	b.publisher.o.Audience.lead(testTerm, b.publisher.Safe(), time.Now().Add(-d))
 }
 
 func (b *bridge) untilSafe(revision uint64) {
@@ -138,6 +144,7 @@ func TestPublisherDrainsToTheOthers(t *testing.T) {
 	held("c has not answered")
 	b.publisher.Acknowledge(ackOf("c", newest(), b.revision))
 	b.untilSafe(b.revision)
+	b.present()
 	held("nobody has answered the last beacon")
 	for _, node := range []string{"b", "c"} {
 		b.publisher.Acknowledge(ackOf(node, newest(), b.revision))
@@ -146,6 +153,7 @@ func TestPublisherDrainsToTheOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	b.present()
 	b.push(100)
 	drain()
 	b.heard.untilCovered(b.ctx, b.revision)
@@ -159,7 +167,7 @@ func TestPublisherDrainsToTheOthers(t *testing.T) {
 		t.Errorf("the last beacon is %+v, want %d to be safe", last, b.revision)
 	}
 
-	b.publisher.o.Audience.lead(testTerm, b.revision, time.Now())
+	b.present()
 	b.push(1)
 	ctx, cancel := context.WithTimeoutCause(b.ctx, 10*time.Millisecond, errOwnerStopped)
 	defer cancel()

@@ -48,6 +48,7 @@ func (w *witness) record(m *natsgo.Msg) {
 	switch m.Subject {
 	case s.Beacon():
 		w.beacons++
+	case s.Ack(): // what the node says of itself
 	case s.Reset():
 		r, err := nats.DecodeReset(m)
 		if err != nil {

@@ -166,7 +166,7 @@ func (p *plain) end(l *ledger) (events int) {
 	defer l.mu.Unlock()
 	missed := 0
 	for c, value := range l.changes {
-		if c.revision <= p.from || c.revision > p.last {
+		if c.revision <= p.from || c.revision >= p.last { // the last one may be half a batch
 			continue
 		}
 		if got, ok := p.seen[c]; ok && got == value {
