@@ -7,7 +7,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Ack is what a node answers to a beacon, on _watch.ack: JSON.
+// Ack is what a node answers to a beacon, on _watch.ack: JSON. Before a node that has just
+// started has an answer, it says which routes it has: then Term and Seq are 0.
 type Ack struct {
 	Cluster  string `json:"cluster"`
 	Term     uint64 `json:"term"`           // of the beacon

@@ -77,13 +77,14 @@ func (a *Audience) ack(k Ack, confirmed uint64, now time.Time) (lost *Range, new
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	m := a.members[k.Node]
+	if m != nil && k.Term == 0 { // it has heard nothing yet, and says where it is
+		return nil, m.moved(k.Routes[a.node])
+	}
 	if m == nil || k.Term < m.term || k.Term == m.term && k.Seq < m.seq {
 		return nil, false
 	}
 	m.term, m.seq = k.Term, k.Seq
-	if route := k.Routes[a.node]; route != m.route {
-		m.route, news = route, true
-	}
+	news = m.moved(k.Routes[a.node])
 	if k.Term != a.term {
 		return nil, news
 	}
@@ -93,6 +94,13 @@ func (a *Audience) ack(k Ack, confirmed uint64, now time.Time) (lost *Range, new
 		lost = k.Lost
 	}
 	return lost, news
+}
+
+// moved notes the route of a node, and reports whether it is another one than before.
+func (m *listening) moved(route uint64) bool {
+	before := m.route
+	m.route = route
+	return route != before
 }
 
 // routes returns the route to the node's broker that each of the others told last.

@@ -28,6 +28,10 @@ type Hearing struct {
 	known    bool   // there was one since the node started
 	received uint64 // every event up to it has reached the broker, or is in lost
 	lost     *Range // not announced yet
+
+	// Before anything is known:
+	guests bool   // clients are at the broker already
+	from   uint64 // what was published up to here was so before they came
 }
 
 // heard identifies a beacon and the way it came.
@@ -36,6 +40,22 @@ type heard struct{ term, seq, route uint64 }
 // NewHearing returns that of a node that has just started. Local says that its broker
 // is its own, whose routes are known.
 func NewHearing(node string, local bool) *Hearing { return &Hearing{node: node, local: local} }
+
+// Guests says, before [Hearing.Known], that clients are at the node's broker already. Until
+// its routes are there, events pass them by, and maybe some above from: the revision up to
+// which everything had been published before the node started, as far as it knows.
+func (h *Hearing) Guests(from uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.guests, h.from = true, from
+}
+
+// Known reports whether a beacon has counted since the node started.
+func (h *Hearing) Known() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.known
+}
 
 // Beacon takes a beacon of the node's cluster, in the order in which they came, and the
 // routes that the node's broker has now, as in [Ack]. It returns the answer; false if there
@@ -75,6 +95,9 @@ func (h *Hearing) count(b Beacon, route uint64) {
 	case same && route == h.last.route && b.After <= h.last.seq:
 		h.received = max(h.received, b.Published)
 	case !h.known:
+		if h.guests && b.Sent > h.from {
+			h.lost = &Range{From: h.from + 1, To: b.Sent}
+		}
 		h.known, h.received = true, b.Sent
 	case b.Sent > h.received:
 		from := h.received + 1

@@ -133,3 +133,34 @@ func TestHearingReset(t *testing.T) {
 		t.Fatalf("after a reset that covers it lost is %v", got)
 	}
 }
+
+// TestHearingGuests: a client that was at the broker before its routes were may have
+// missed what was published since the node started; without one nobody has.
+func TestHearingGuests(t *testing.T) {
+	routes := map[string]uint64{"a": 7}
+	for _, c := range []struct {
+		name   string
+		guests bool
+		from   uint64
+		lost   *Range
+	}{
+		{"nobody", false, 0, nil},
+		{"somebody", true, 7, &Range{8, 20}},
+		{"somebody, and nothing was published since", true, 20, nil},
+	} {
+		h := NewHearing("c", true)
+		if c.guests {
+			h.Guests(c.from)
+		}
+		// The leader has not heard of the route yet.
+		early := beaconOf(1, 1, 0, 15, 15)
+		early.Routes = nil
+		if a, _ := h.Beacon(early, routes); a.Lost != nil || h.Known() {
+			t.Errorf("%s: a beacon that proves nothing counts: %+v", c.name, a)
+		}
+		a, ok := h.Beacon(beaconOf(1, 2, 1, 20, 20), routes)
+		if !ok || !h.Known() || a.Received != 20 || !reflect.DeepEqual(a.Lost, c.lost) {
+			t.Errorf("%s: %+v; want lost %+v", c.name, a, c.lost)
+		}
+	}
+}

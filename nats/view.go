@@ -23,6 +23,7 @@ type view struct {
 	floor uint64              // everything up to it is known, once settled
 	need  uint64              // highest predecessor that was jumped over
 	epoch uint32              // counts lists
+	raw   bool                // changes below the floor are not known either, and are news
 }
 
 // known is where a key stands.
@@ -32,8 +33,8 @@ type known struct {
 	alive    bool
 }
 
-func newView() *view {
-	return &view{keys: make(map[string]known), dead: make(map[string]struct{})}
+func newView(raw bool) *view {
+	return &view{raw: raw, keys: make(map[string]known), dead: make(map[string]struct{})}
 }
 
 // set moves a key and returns where it stood, which set takes to undo that.
@@ -53,7 +54,7 @@ func (v *view) set(key string, k known) (before known) {
 func (v *view) event(e *fanout.Event) (news bool, lost *Range, before known) {
 	k := v.keys[e.Key]
 	base := max(k.revision, v.floor)
-	if e.Revision <= base {
+	if e.Revision <= base && (!v.raw || e.Revision <= k.revision) {
 		return false, nil, known{}
 	}
 	if e.PrevRevision > base {

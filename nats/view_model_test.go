@@ -101,7 +101,7 @@ func TestViewModel(t *testing.T) {
 		mayRestore := rapid.Bool().Draw(t, "backups are restored")
 		keep := rapid.IntRange(1, 4).Draw(t, "remembered deletions")
 		s := &viewStore{keys: make(map[string]*fanout.Event), deleted: make(map[string]uint64)}
-		v := newView()
+		v := newView(false)
 		b := backlog{maxItems: 1 << 20, maxBytes: 1 << 20}
 		given := make(map[string]uint64) // what the consumer took, by key; 0 for deleted
 		last := make(map[string]uint64)  // revision of what it took, deletions included
@@ -258,4 +258,27 @@ func TestViewModel(t *testing.T) {
 			t.Fatalf("%d keys are remembered, %d of them deleted; the store has %d", len(v.keys), len(v.dead), len(want))
 		}
 	})
+}
+
+// TestViewRaw: a raw watch asks where the store stands, which may be ahead of what is
+// published. What comes then is news, and no sign of a loss.
+func TestViewRaw(t *testing.T) {
+	v := newView(true)
+	v.settle(10, 10)
+	for _, c := range []struct {
+		revision, previous uint64
+		news               bool
+		lost               *Range
+	}{
+		{9, 4, true, nil},
+		{9, 4, false, nil},
+		{10, 9, true, nil},
+		{12, 10, true, nil},
+		{20, 15, true, &Range{13, 15}},
+	} {
+		news, lost, _ := v.event(&fanout.Event{Op: fanout.Put, Key: "k", Revision: c.revision, PrevRevision: c.previous})
+		if news != c.news || (lost == nil) != (c.lost == nil) || lost != nil && *lost != *c.lost {
+			t.Errorf("revision %d behind %d: news %v, lost %v; want %v, %v", c.revision, c.previous, news, lost, c.news, c.lost)
+		}
+	}
 }

@@ -109,7 +109,7 @@ func (c *Client) Watch(ctx context.Context, pattern string, o WatchOptions) (*Wa
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w := &Watch{
-		client: c, pattern: pattern, o: o, view: newView(), cancel: cancel,
+		client: c, pattern: pattern, o: o, view: newView(o.Raw), cancel: cancel,
 		backlog: backlog{maxItems: o.MaxPending, maxBytes: o.MaxPendingBytes},
 		drained: make(chan struct{}), ended: make(chan struct{}),
 		alarm: make(chan struct{}, 1), ready: make(chan struct{}, 1),

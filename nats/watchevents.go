@@ -156,7 +156,7 @@ func (w *Watch) replaced() {
 	defer w.mu.Unlock()
 	w.silent = ""
 	if w.o.Raw {
-		w.view = newView()
+		w.view = newView(true)
 		w.settled = false
 		w.say(Update{Kind: Lost, Cause: "this is another cluster"})
 	} else {

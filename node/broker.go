@@ -50,6 +50,9 @@ const (
 	userRoute     = "route"
 )
 
+// ownConnections are the node's to its broker: the publisher's and the service's.
+const ownConnections = 2
+
 const (
 	brokerStart = 10 * time.Second
 	brokerPoll  = 100 * time.Millisecond
@@ -277,6 +280,9 @@ func (b *broker) routesAddr() string {
 	addr := b.server.ClusterAddr()
 	return net.JoinHostPort(addr.IP.String(), strconv.Itoa(addr.Port))
 }
+
+// hasGuests reports whether anybody but the node itself is connected to its own broker.
+func (b *broker) hasGuests() bool { return b.server != nil && b.server.NumClients() > ownConnections }
 
 func (b *broker) stop() {
 	if b.server == nil {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -14,6 +15,8 @@ import (
 // listen to what the others answer. Each is done in a goroutine of the connection.
 func (n *Node) startHearing() error {
 	n.hearing = nats.NewHearing(n.config.ID, n.broker.server != nil)
+	known, _ := n.announced.get()
+	n.before = known.Revision
 	n.setAudience()
 	subjects := n.config.Subjects
 	for subject, hear := range map[string]natsgo.MsgHandler{
@@ -24,6 +27,9 @@ func (n *Node) startHearing() error {
 		if _, err := n.serviceConn.Subscribe(subject, hear); err != nil {
 			return fmt.Errorf("node: listen to %s: %w", subject, err)
 		}
+	}
+	if n.broker.server != nil && n.config.Routes != "" {
+		n.spawn("routes", n.showRoutes)
 	}
 	return nil
 }
@@ -59,11 +65,18 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 		return // which cluster this node will be of is not known, so whose term it is neither
 	}
 	n.notePublished(b.Published)
+	if n.broker.hasGuests() && !n.hearing.Known() {
+		n.hearing.Guests(n.before)
+	}
 	ack, ok := n.hearing.Beacon(b, n.routes())
 	if !ok {
 		return
 	}
-	data, err := json.Marshal(ack)
+	n.say(ack)
+}
+
+func (n *Node) say(k nats.Ack) {
+	data, err := json.Marshal(k)
 	if err != nil {
 		n.log.Error("acknowledgement", "error", err)
 		return
@@ -72,6 +85,28 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 	// beacon is answered again.
 	_ = n.publisherConn.Publish(n.config.Subjects.Ack(), data)
 }
+
+// showRoutes tells the others which routes this node's broker has, until it has heard a
+// beacon that counts: what passes its clients by until then has to be announced as lost,
+// so it should not take long.
+func (n *Node) showRoutes(ctx context.Context) {
+	tick := time.NewTicker(showPeriod)
+	defer tick.Stop()
+	for !n.hearing.Known() {
+		if cluster, ok := n.machine.Cluster(); ok {
+			if routes := n.routes(); len(routes) > 0 {
+				n.say(nats.Ack{Cluster: cluster.ID, Node: n.config.ID, Routes: routes})
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+const showPeriod = 50 * time.Millisecond
 
 func (n *Node) notePublished(revision uint64) {
 	for {

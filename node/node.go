@@ -39,6 +39,7 @@ type Node struct {
 	publisherConn *natsgo.Conn
 	serviceConn   *natsgo.Conn
 	hearing       *nats.Hearing                  // what it has received of the leader's events
+	before        uint64                         // revision up to which everything had been published when it started, as far as it knew
 	audience      *nats.Audience                 // what the others have
 	publishing    atomic.Pointer[nats.Publisher] // while it publishes
 	published     atomic.Uint64                  // highest revision that a leader said it has published
