@@ -99,8 +99,8 @@ func (p *pulse) hear(b Beacon, now time.Time) (d doubt, replaced bool) {
 		p.last, p.heard, p.silent, p.published = b, now, false, b.Published
 		return doubt{}, true
 	}
-	if b.Term < before.Term {
-		return doubt{}, false // a leader that has not noticed its end
+	if b.Term < before.Term || b.Term == before.Term && b.Seq <= before.Seq && before.Cluster != "" {
+		return doubt{}, false // of a leader that has not noticed its end, or of a connection that it had lost
 	}
 	p.last, p.heard = b, now
 	p.published = max(p.published, b.Published)
@@ -113,7 +113,7 @@ func (p *pulse) hear(b Beacon, now time.Time) (d doubt, replaced bool) {
 		if b.Reset != nil {
 			d.lost = *b.Reset
 		}
-	case b.Seq > before.Seq+1:
+	case b.After > before.Seq:
 		d = doubt{cause: "a beacon is missing", loss: true, all: true}
 	}
 	if p.silent {

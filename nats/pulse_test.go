@@ -8,7 +8,7 @@ import (
 // TestPulse: what a beacon gives reason to doubt.
 func TestPulse(t *testing.T) {
 	now := time.Now()
-	first := Beacon{Cluster: "c", Term: 3, Seq: 7, Published: 100, Resets: 1}
+	first := Beacon{Cluster: "c", Term: 3, Seq: 7, After: 6, Published: 100, Resets: 1}
 	for _, c := range []struct {
 		name     string
 		after    time.Duration
@@ -18,14 +18,15 @@ func TestPulse(t *testing.T) {
 		replaced bool
 		heard    bool // it counts as a sign of life
 	}{
-		{name: "the next one", change: func(b *Beacon) { b.Seq++ }, heard: true},
-		{name: "the same one again", change: func(*Beacon) {}, heard: true},
-		{name: "one that repeats numbers, after a new connection", change: func(b *Beacon) { b.Seq -= 3 }, heard: true},
-		{name: "one is missing", change: func(b *Beacon) { b.Seq += 2 }, cause: "a beacon is missing", heard: true},
-		{name: "a new leader", change: func(b *Beacon) { b.Term, b.Seq, b.Resets = 4, 1, 0 }, cause: "there is a new leader", heard: true},
+		{name: "the next one", change: func(b *Beacon) { b.Seq, b.After = 8, 7 }, heard: true},
+		{name: "the same one again", change: func(*Beacon) {}},
+		{name: "one of a connection that the leader had lost", change: func(b *Beacon) { b.Seq, b.After = 5, 4 }},
+		{name: "the first one of the leader's new connection", change: func(b *Beacon) { b.Seq, b.After = 10, 6 }, heard: true},
+		{name: "one is missing", change: func(b *Beacon) { b.Seq, b.After = 9, 8 }, cause: "a beacon is missing", heard: true},
+		{name: "a new leader", change: func(b *Beacon) { b.Term, b.Seq, b.After, b.Resets = 4, 1, 0, 0 }, cause: "there is a new leader", heard: true},
 		{name: "an old leader", change: func(b *Beacon) { b.Term, b.Resets = 2, 9 }},
-		{name: "a reset", change: func(b *Beacon) { b.Seq++; b.Resets++ }, cause: "the leader may not have published everything", heard: true},
-		{name: "behind a silence", silent: true, change: func(b *Beacon) { b.Seq++ }, cause: "beacons come again", heard: true},
+		{name: "a reset", change: func(b *Beacon) { b.Seq, b.After = 8, 7; b.Resets++ }, cause: "the leader may not have published everything", heard: true},
+		{name: "behind a silence", silent: true, change: func(b *Beacon) { b.Seq, b.After = 8, 7 }, cause: "beacons come again", heard: true},
 		{name: "another cluster beside", change: func(b *Beacon) { b.Cluster, b.Term = "d", 1 }},
 		{name: "another cluster in its place", after: silence, change: func(b *Beacon) { b.Cluster, b.Term = "d", 1 }, replaced: true, heard: true},
 	} {
