@@ -31,7 +31,8 @@
 // [Publisher.Run] blocks its caller and waits for the goroutines it starts.
 // [StartService] starts one goroutine for replies and one for reads, and these one for
 // each listing that is open, up to [MaxListings]. [Service.Stop] waits for all, and so
-// does [Replica.Stop].//
+// does [Replica.Stop].
+//
 // A [Client] starts one goroutine with its first watch, and each [Watch] one, beside that
 // of the client library; [Client.Close] and [Watch.Stop] wait for them.
 package nats
