@@ -148,6 +148,32 @@ func remoteEtcd(p *etcdPeer) (remote, func(), error) {
 	}, func() { writer.Close() }, nil
 }
 
+// besideEtcd starts a node and etcd, with their files on the disk, and runs a measure of
+// both.
+func besideEtcd(ctx context.Context, e env, measure func(ours, etcd remote) ([]finding, error)) ([]finding, error) {
+	n, stop, err := startNode(ctx, e.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	conn, err := natsgo.Connect(n.NATSURL())
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	p, err := startEtcd(ctx, e.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer p.stop()
+	etcd, hangUp, err := remoteEtcd(p)
+	if err != nil {
+		return nil, err
+	}
+	defer hangUp()
+	return measure(remoteNode(n.NATSURL(), conn), etcd)
+}
+
 // startServer starts a NATS server alone.
 func startServer(change func(*server.Options)) (*server.Server, error) {
 	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true}

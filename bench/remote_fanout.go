@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	natsgo "github.com/nats-io/nats.go"
-
 	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/nats"
 )
@@ -24,56 +22,49 @@ var remoteFanout = &measure{
 	full: size{samples: 7, count: 400_000},
 	tiny: size{samples: 2, count: 2000},
 	run: func(ctx context.Context, e env, s size) ([]finding, error) {
-		n, stop, err := startNode(ctx, e.dir)
-		if err != nil {
-			return nil, err
-		}
-		defer stop()
-		conn, err := natsgo.Connect(n.NATSURL())
-		if err != nil {
-			return nil, err
-		}
-		defer conn.Close()
-		p, err := startEtcd(ctx, e.dir)
-		if err != nil {
-			return nil, err
-		}
-		defer p.stop()
-		etcd, hangUp, err := remoteEtcd(p)
-		if err != nil {
-			return nil, err
-		}
-		defer hangUp()
 		alone, err := startServer(nil)
 		if err != nil {
 			return nil, err
 		}
 		defer alone.Shutdown()
-		core, hangUpCore, err := remoteCore(alone.ClientURL())
+		core, hangUp, err := remoteCore(alone.ClientURL())
 		if err != nil {
 			return nil, err
 		}
-		defer hangUpCore()
-		var found []finding
-		for _, watchers := range []int{100, 1000} {
-			arm := func(r remote, putters int) func() (float64, error) {
-				return func() (float64, error) { return r.fanOut(ctx, watchers, s.count/watchers, putters) }
+		defer hangUp()
+		return besideEtcd(ctx, e, func(ours, etcd remote) ([]finding, error) {
+			var found []finding
+			for _, watchers := range []int{100, 1000} {
+				pair, err := compareFanOut(ctx, s, watchers, ours, etcd, core)
+				if err != nil {
+					return nil, err
+				}
+				found = append(found, pair...)
 			}
-			rates, err := interleave(ctx, s.samples, arm(remoteNode(n.NATSURL(), conn), writers), arm(etcd, writers), arm(core, 1))
-			if err != nil {
-				return nil, err
-			}
-			compare := map[string]float64{
-				"deliveries/s, node":        median(rates[0]),
-				"deliveries/s, etcd":        median(rates[1]),
-				"deliveries/s, NATS server": median(rates[2]),
-			}
-			found = append(found,
-				finding{samples: ratios(rates[0], rates[1]), compare: compare},
-				finding{samples: ratios(rates[0], rates[2]), compare: compare})
-		}
-		return found, nil
+			return found, nil
+		})
 	},
+}
+
+// compareFanOut returns the rate of ours as a multiple of that of etcd, and as a part of
+// that of the server alone.
+func compareFanOut(ctx context.Context, s size, watchers int, ours, etcd, core remote) ([]finding, error) {
+	arm := func(r remote, putters int) func() (float64, error) {
+		return func() (float64, error) { return r.fanOut(ctx, watchers, s.count/watchers, putters) }
+	}
+	rates, err := interleave(ctx, s.samples, arm(ours, writers), arm(etcd, writers), arm(core, 1))
+	if err != nil {
+		return nil, err
+	}
+	compare := map[string]float64{
+		"deliveries/s, node":        median(rates[0]),
+		"deliveries/s, etcd":        median(rates[1]),
+		"deliveries/s, NATS server": median(rates[2]),
+	}
+	return []finding{
+		{samples: ratios(rates[0], rates[1]), compare: compare},
+		{samples: ratios(rates[0], rates[2]), compare: compare},
+	}, nil
 }
 
 // remoteCore is a NATS server that carries the messages that a node would publish, and

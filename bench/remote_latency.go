@@ -20,27 +20,7 @@ var remoteLatency = &measure{
 	full:    size{samples: 11, count: 500},
 	tiny:    size{samples: 2, count: 5},
 	run: func(ctx context.Context, e env, s size) ([]finding, error) {
-		n, stop, err := startNode(ctx, e.dir)
-		if err != nil {
-			return nil, err
-		}
-		defer stop()
-		conn, err := natsgo.Connect(n.NATSURL())
-		if err != nil {
-			return nil, err
-		}
-		defer conn.Close()
-		p, err := startEtcd(ctx, e.dir)
-		if err != nil {
-			return nil, err
-		}
-		defer p.stop()
-		etcd, hangUp, err := remoteEtcd(p)
-		if err != nil {
-			return nil, err
-		}
-		defer hangUp()
-		return compareLatency(ctx, s, remoteNode(n.NATSURL(), conn), etcd)
+		return besideEtcd(ctx, e, func(ours, etcd remote) ([]finding, error) { return compareLatency(ctx, s, ours, etcd) })
 	},
 }
 
