@@ -14,9 +14,14 @@ import (
 )
 
 const (
-	attemptTime = time.Second // for an answer; then the request is sent again
-	firstPause  = 20 * time.Millisecond
-	longPause   = 500 * time.Millisecond
+	// For an answer; then the request is sent again. One that was on its way to a leader
+	// that died should not wait for long; and a leader that is slow should not be sent more
+	// and more.
+	firstAttempt = 300 * time.Millisecond
+	longAttempt  = 2 * time.Second
+
+	firstPause = 20 * time.Millisecond // between attempts
+	longPause  = 250 * time.Millisecond
 
 	// A request id is remembered for five minutes. Behind that a repeat could take
 	// effect a second time.
@@ -25,9 +30,16 @@ const (
 
 // attempts tells whether, and when, to send a request again.
 type attempts struct {
+	time  time.Duration // for the next one
 	pause time.Duration
 	last  error
 	sent  bool // one of them may have been carried out
+}
+
+// next returns the context of the next attempt.
+func (a *attempts) next(ctx context.Context) (context.Context, context.CancelFunc) {
+	a.time = min(max(2*a.time, firstAttempt), longAttempt)
+	return context.WithTimeout(ctx, a.time)
 }
 
 // again waits before the next attempt. It returns false if err is final.
@@ -83,7 +95,7 @@ func (c *Client) call(ctx context.Context, m *nats.Msg, writes bool) (*nats.Msg,
 	}
 	var a attempts
 	for {
-		reply, err := c.attempt(ctx, m)
+		reply, err := c.attempt(ctx, &a, m)
 		if err == nil {
 			return reply, nil
 		}
@@ -97,8 +109,8 @@ func (c *Client) call(ctx context.Context, m *nats.Msg, writes bool) (*nats.Msg,
 	}
 }
 
-func (c *Client) attempt(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+func (c *Client) attempt(ctx context.Context, a *attempts, m *nats.Msg) (*nats.Msg, error) {
+	ctx, cancel := a.next(ctx)
 	defer cancel()
 	reply, err := c.o.Conn.RequestMsgWithContext(ctx, m)
 	if err != nil {

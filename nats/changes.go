@@ -69,7 +69,7 @@ func (c *Client) changes(ctx context.Context, op, pattern string, header nats.He
 	}
 	var a attempts
 	for {
-		l, err := c.open(ctx, first, m)
+		l, err := c.open(ctx, first, &a, m)
 		if err == nil {
 			return l, nil
 		}
@@ -84,7 +84,7 @@ func (c *Client) changes(ctx context.Context, op, pattern string, header nats.He
 }
 
 // open sends a request and waits for the first chunk of its answer.
-func (c *Client) open(ctx, first context.Context, request *nats.Msg) (_ *Changes, err error) {
+func (c *Client) open(ctx, first context.Context, a *attempts, request *nats.Msg) (_ *Changes, err error) {
 	m := *request
 	l := &Changes{conn: c.o.Conn, ctx: ctx}
 	// Not the connection's own inbox of replies, which knows of one message each.
@@ -100,7 +100,7 @@ func (c *Client) open(ctx, first context.Context, request *nats.Msg) (_ *Changes
 	if err := c.o.Conn.PublishMsg(&m); err != nil {
 		return nil, fmt.Errorf("nats: request %s: %w", m.Subject, err)
 	}
-	first, cancel := context.WithTimeout(first, 2*attemptTime)
+	first, cancel := a.next(first)
 	defer cancel()
 	if l.next, err = l.receive(first); err != nil {
 		return nil, c.unanswered(m.Subject, err)
