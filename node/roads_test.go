@@ -39,7 +39,7 @@ func newRoads(t *testing.T) *roads {
 		if own == 1 { // the first of a set
 			r.links = make(map[string]*link)
 		}
-		c.ElectionTimeout = 5 * time.Second // the leader is to stay until the test has done with it
+		c.ElectionTimeout = 3 * time.Second // the leader is to stay until the test has done with it
 		all := c.JoinRoutes
 		c.JoinRoutes, c.routesAdvertise = nil, nowhere
 		for other := 1; other < own; other++ {
