@@ -41,9 +41,10 @@ type heard struct{ term, seq, route uint64 }
 // is its own, whose routes are known.
 func NewHearing(node string, local bool) *Hearing { return &Hearing{node: node, local: local} }
 
-// Guests says, before [Hearing.Known], that clients are at the node's broker already. Until
-// its routes are there, events pass them by, and maybe some above from: the revision up to
-// which everything had been published before the node started, as far as it knows.
+// Guests says, before [Hearing.Known], that clients were at the node's broker before its
+// route to the leader's. Until then events passed them by, and maybe some above from: the
+// revision up to which everything had been published before the node started, as far as it
+// knows.
 func (h *Hearing) Guests(from uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

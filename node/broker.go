@@ -50,9 +50,6 @@ const (
 	userRoute     = "route"
 )
 
-// ownConnections are the node's to its broker: the publisher's and the service's.
-const ownConnections = 2
-
 const (
 	brokerStart = 10 * time.Second
 	brokerPoll  = 100 * time.Millisecond
@@ -281,8 +278,24 @@ func (b *broker) routesAddr() string {
 	return net.JoinHostPort(addr.IP.String(), strconv.Itoa(addr.Port))
 }
 
-// hasGuests reports whether anybody but the node itself is connected to its own broker.
-func (b *broker) hasGuests() bool { return b.server != nil && b.server.NumClients() > ownConnections }
+// guestsBefore reports whether clients are connected to the node's own broker since before
+// a moment; own are the node's connections.
+func (b *broker) guestsBefore(at time.Time, own ...uint64) bool {
+	if b.server == nil {
+		return false
+	}
+	// The oldest come first.
+	z, err := b.server.Connz(&server.ConnzOptions{Sort: server.ByCid, Limit: len(own) + 1})
+	if err != nil {
+		return true
+	}
+	for _, c := range z.Conns {
+		if c.Start.Before(at) && !slices.Contains(own, c.Cid) {
+			return true
+		}
+	}
+	return false
+}
 
 func (b *broker) stop() {
 	if b.server == nil {

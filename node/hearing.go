@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
@@ -65,7 +66,7 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 		return // which cluster this node will be of is not known, so whose term it is neither
 	}
 	n.notePublished(b.Published)
-	if n.broker.hasGuests() && !n.hearing.Known() {
+	if !n.hearing.Known() && n.broker.guestsBefore(n.met.at(b.Node), n.ownConnections()...) {
 		n.hearing.Guests(n.before)
 	}
 	ack, ok := n.hearing.Beacon(b, n.routes())
@@ -73,6 +74,16 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 		return
 	}
 	n.say(ack)
+}
+
+// ownConnections returns the broker's numbers for the node's connections.
+func (n *Node) ownConnections() (own []uint64) {
+	for _, conn := range []*natsgo.Conn{n.publisherConn, n.serviceConn} {
+		if id, err := conn.GetClientID(); err == nil {
+			own = append(own, id)
+		}
+	}
+	return own
 }
 
 func (n *Node) say(k nats.Ack) {
@@ -93,6 +104,7 @@ func (n *Node) showRoutes(ctx context.Context) {
 	tick := time.NewTicker(showPeriod)
 	defer tick.Stop()
 	for !n.hearing.Known() {
+		n.met.note(n.routes(), time.Now())
 		if cluster, ok := n.machine.Cluster(); ok {
 			if routes := n.routes(); len(routes) > 0 {
 				n.say(nats.Ack{Cluster: cluster.ID, Node: n.config.ID, Routes: routes})
@@ -106,7 +118,36 @@ func (n *Node) showRoutes(ctx context.Context) {
 	}
 }
 
-const showPeriod = 50 * time.Millisecond
+const showPeriod = 10 * time.Millisecond
+
+// meetings is when a node's broker was first seen to have a route to that of another.
+type meetings struct {
+	mu    sync.Mutex
+	first map[string]time.Time
+}
+
+func (m *meetings) note(routes map[string]uint64, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.first == nil {
+		m.first = make(map[string]time.Time)
+	}
+	for node := range routes {
+		if _, ok := m.first[node]; !ok {
+			m.first[node] = now
+		}
+	}
+}
+
+// at returns when that was, now if it has not been seen.
+func (m *meetings) at(node string) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at, ok := m.first[node]; ok {
+		return at
+	}
+	return time.Now()
+}
 
 func (n *Node) notePublished(revision uint64) {
 	for {

@@ -39,6 +39,7 @@ type Node struct {
 	publisherConn *natsgo.Conn
 	serviceConn   *natsgo.Conn
 	hearing       *nats.Hearing                  // what it has received of the leader's events
+	met           meetings                       // while it has not heard a beacon that counts
 	before        uint64                         // revision up to which everything had been published when it started, as far as it knew
 	audience      *nats.Audience                 // what the others have
 	publishing    atomic.Pointer[nats.Publisher] // while it publishes

@@ -1,0 +1,45 @@
+package node
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/watchcast/watchcast/nats"
+)
+
+// TestClientBeforeRoutes: a node comes back, and a client is at its broker before that has
+// routes to the others. What was published meanwhile has passed the client by, and is
+// announced as lost; what comes behind that arrives.
+func TestClientBeforeRoutes(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t)
+	n := r.nodes[2] // which dials the others
+	if r.leader == n {
+		if err := n.consensus.raft.LeadershipTransfer().Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop(t, n)
+	for _, other := range r.nodes[:2] {
+		waitReady(t, other)
+	}
+	leader, _ := split(t, r.nodes[:2])
+	hold := func(held bool) {
+		for name, k := range r.links {
+			if strings.HasPrefix(name, n.ID()+"-") {
+				k.hold(held, held)
+			}
+		}
+	}
+	hold(true)
+	again := start(t, n.config)
+	s := subscribe(t, connect(t, again.NATSURL()), ">")
+	first := put(t, leader, "passed.1", "x")
+	last := put(t, leader, "passed.2", "x")
+	hold(false)
+	s.until("a reset of what has passed it by", func(s *stream) bool {
+		return slices.ContainsFunc(s.resets, func(l nats.Reset) bool { return l.From <= first && last <= l.To })
+	})
+	s.seen(put(t, leader, "later", "x"))
+}
