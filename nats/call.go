@@ -47,34 +47,43 @@ func (a *attempts) again(ctx context.Context, err error) bool {
 	a.last = err
 	e := (*Error)(nil)
 	switch {
-	case errors.As(err, &e) && e.Code == CodeBusy, errors.Is(err, nats.ErrNoResponders):
-	case errors.As(err, &e) && (e.Code == CodeUnavailable || e.Code == CodeUnknown), retriable(err):
+	case errors.As(err, &e) && e.Code == CodeBusy, errors.Is(err, nats.ErrNoResponders),
+		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected):
+		// nobody has done anything
+	case errors.As(err, &e) && (e.Code == CodeUnavailable || e.Code == CodeUnknown),
+		errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		a.sent = true
 	default:
+		a.sent = a.sent || errors.Is(err, nats.ErrConnectionClosed) // on the way, maybe
 		return false
 	}
 	a.pause = min(max(2*a.pause, firstPause), longPause)
 	select {
 	case <-time.After(a.pause/2 + rand.N(a.pause)/2):
-		return true
+		return ctx.Err() == nil
 	case <-ctx.Done():
 		return false
 	}
 }
 
-// retriable says of an attempt that was not answered whether another one makes sense.
-func retriable(err error) bool {
-	return errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrReconnectBufExceeded)
-}
-
-// over returns the error of a request whose time has run out.
-func (a *attempts) over(ctx context.Context, subject string, writes bool) error {
+// failure returns the error of a request that is given up, because its time has run out
+// or for the sake of the last attempt.
+func (a *attempts) failure(ctx context.Context, subject string, writes bool) error {
+	over := ctx.Err() != nil
+	if coded := (*Error)(nil); errors.As(a.last, &coded) && !over {
+		return a.last
+	}
 	e := &Error{CodeUnavailable, fmt.Sprintf("no answer to %s in time; is there a leader?", subject)}
 	if writes && a.sent {
-		e = &Error{CodeUnknown, fmt.Sprintf("no answer to %s in time; it may have taken effect, read to know", subject)}
+		e = &Error{CodeUnknown, fmt.Sprintf("no answer to %s; it may have taken effect, read to know", subject)}
 	}
-	return fmt.Errorf("%w (last: %v): %w", e, a.last, context.Cause(ctx))
+	switch {
+	case over:
+		return fmt.Errorf("%w (last: %v): %w", e, a.last, context.Cause(ctx))
+	case e.Code == CodeUnknown:
+		return fmt.Errorf("%w: %w", e, a.last)
+	}
+	return a.last
 }
 
 // limited returns ctx with the deadline that every request has.
@@ -90,8 +99,8 @@ func (c *Client) limited(ctx context.Context) (context.Context, context.CancelFu
 func (c *Client) call(ctx context.Context, m *nats.Msg, writes bool) (*nats.Msg, error) {
 	ctx, cancel := c.limited(ctx)
 	defer cancel()
-	if int64(len(m.Data)) > c.o.Conn.MaxPayload() {
-		return nil, &Error{CodeTooLarge, fmt.Sprintf("the request has %d bytes, more than the broker carries", len(m.Data))}
+	if err := context.Cause(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", &Error{CodeUnavailable, "nothing was asked"}, err)
 	}
 	var a attempts
 	for {
@@ -102,10 +111,7 @@ func (c *Client) call(ctx context.Context, m *nats.Msg, writes bool) (*nats.Msg,
 		if a.again(ctx, err) {
 			continue
 		}
-		if ctx.Err() != nil {
-			return nil, a.over(ctx, m.Subject, writes)
-		}
-		return nil, err
+		return nil, a.failure(ctx, m.Subject, writes)
 	}
 }
 
@@ -113,6 +119,9 @@ func (c *Client) attempt(ctx context.Context, a *attempts, m *nats.Msg) (*nats.M
 	ctx, cancel := a.next(ctx)
 	defer cancel()
 	reply, err := c.o.Conn.RequestMsgWithContext(ctx, m)
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return nil, &Error{CodeTooLarge, fmt.Sprintf("the request has %d bytes and its headers, more than the broker carries", len(m.Data))}
+	}
 	if err != nil {
 		return nil, c.unanswered(m.Subject, err)
 	}
@@ -121,10 +130,16 @@ func (c *Client) attempt(ctx context.Context, a *attempts, m *nats.Msg) (*nats.M
 
 // unanswered adds what the broker has said about a request that got no answer.
 func (c *Client) unanswered(subject string, err error) error {
-	if last := c.o.Conn.LastError(); errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), strconv.Quote(subject)) {
+	if c.refused(subject) {
 		return fmt.Errorf("nats: this user may not request %s: %w", subject, nats.ErrPermissionViolation)
 	}
 	return err
+}
+
+// refused reports whether the last thing that the broker has refused is this subject.
+func (c *Client) refused(subject string) bool {
+	last := c.o.Conn.LastError()
+	return errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), strconv.Quote(subject))
 }
 
 // errorIn returns the error that a reply carries, if it is one.

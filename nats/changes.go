@@ -57,6 +57,16 @@ func (c *Client) Revision(ctx context.Context, opts ...ReadOption) (uint64, erro
 	return l.revision, nil
 }
 
+// revision is Revision for a user that may only ask for what is within a pattern.
+func (c *Client) revision(ctx context.Context, pattern string) (uint64, error) {
+	l, err := c.changes(ctx, "since", pattern, nats.Header{})
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.revision, nil
+}
+
 func (c *Client) changes(ctx context.Context, op, pattern string, header nats.Header) (*Changes, error) {
 	if err := fanout.CheckPattern(pattern); err != nil {
 		return nil, &Error{CodeBadRequest, err.Error()}
@@ -67,7 +77,8 @@ func (c *Client) changes(ctx context.Context, op, pattern string, header nats.He
 	if scope := scopeOf(pattern); scope != "" {
 		m.Subject += "." + scope // for users that may ask for no more
 	}
-	var a attempts
+	// A leader that is slow must not be asked for a long answer again and again.
+	a := attempts{time: longAttempt}
 	for {
 		l, err := c.open(ctx, first, &a, m)
 		if err == nil {
@@ -76,10 +87,7 @@ func (c *Client) changes(ctx context.Context, op, pattern string, header nats.He
 		if a.again(first, err) {
 			continue
 		}
-		if first.Err() != nil {
-			return nil, a.over(first, m.Subject, false)
-		}
-		return nil, err
+		return nil, a.failure(first, m.Subject, false)
 	}
 }
 
@@ -146,10 +154,8 @@ func (l *Changes) chunk() (*nats.Msg, error) {
 	l.next = nil
 	for {
 		if m == nil {
-			ctx, cancel := context.WithTimeout(l.ctx, chunkTime)
-			defer cancel()
 			var err error
-			if m, err = l.receive(ctx); err != nil {
+			if m, err = l.receiveSoon(); err != nil {
 				return nil, err
 			}
 		}
@@ -172,6 +178,12 @@ func (l *Changes) took(m *nats.Msg) {
 	if m.Reply != "" {
 		l.conn.Publish(m.Reply, nil) // without it, the next chunk does not come in time
 	}
+}
+
+func (l *Changes) receiveSoon() (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, chunkTime)
+	defer cancel()
+	return l.receive(ctx)
 }
 
 func (l *Changes) receive(ctx context.Context) (*nats.Msg, error) {

@@ -37,11 +37,15 @@ type ClientOptions struct {
 }
 
 // ClientConn returns options for the connection of a [Client]: connect again for ever,
-// not all clients at the same moment, and notice within seconds that a broker is gone
-// without a word.
+// not all clients at the same moment; notice within seconds that a broker is gone without
+// a word; and hold back no request while disconnected, which would go out when nobody
+// waits for it any more, and maybe after its id is forgotten. Without the last a write may
+// take effect twice.
 func ClientConn() []nats.Option {
 	return []nats.Option{
 		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // credentials may be mended
+		nats.ReconnectBufSize(-1),
 		nats.ReconnectWait(200 * time.Millisecond),
 		nats.ReconnectJitter(200*time.Millisecond, 500*time.Millisecond),
 		nats.PingInterval(5 * time.Second),
@@ -131,15 +135,22 @@ func (c *Client) each(do func(*Watch)) {
 	}
 }
 
-// add registers a watch, and the first one starts the pulse.
-func (c *Client) add(w *Watch) error {
+// listen starts the pulse, if it has not begun.
+func (c *Client) listen() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return ErrClientClosed
 	}
-	if err := c.pulse.start(); err != nil {
-		return err
+	return c.pulse.start()
+}
+
+// add registers a watch.
+func (c *Client) add(w *Watch) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return ErrClientClosed
 	}
 	c.watches[w] = struct{}{}
 	return nil

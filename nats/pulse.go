@@ -48,10 +48,13 @@ func (p *pulse) start() error {
 		return nil
 	}
 	conn, subjects := p.c.o.Conn, p.c.o.Subjects
+	p.mu.Lock()
 	p.heard = time.Now()
+	p.mu.Unlock()
 	for subject, handle := range map[string]nats.MsgHandler{subjects.Beacon(): p.beacon, subjects.Reset(): p.reset} {
 		sub, err := conn.Subscribe(subject, handle)
 		if err != nil {
+			p.unsubscribe()
 			return fmt.Errorf("nats: subscribe to %s: %w", subject, err)
 		}
 		p.subs = append(p.subs, sub)
@@ -63,10 +66,15 @@ func (p *pulse) start() error {
 	return nil
 }
 
-func (p *pulse) stop() {
+func (p *pulse) unsubscribe() {
 	for _, sub := range p.subs {
 		sub.Unsubscribe() // its only error is that the connection is closed
 	}
+	p.subs = nil
+}
+
+func (p *pulse) stop() {
+	p.unsubscribe()
 	p.cancel()
 	p.wg.Wait()
 }
@@ -107,10 +115,11 @@ func (p *pulse) hear(b Beacon, now time.Time) (d doubt, replaced bool) {
 	switch {
 	case before.Cluster == "":
 	case b.Term != before.Term:
-		d = doubt{cause: "there is a new leader", all: true}
+		// If it has announced a loss before, or said something else, that was missed.
+		d = doubt{cause: "there is a new leader", loss: b.Resets > 0 || b.After > 0, all: true}
 	case b.Resets != before.Resets:
 		d = doubt{cause: "the leader may not have published everything", loss: true, all: true}
-		if b.Reset != nil {
+		if b.Reset != nil && b.Resets == before.Resets+1 && b.After <= before.Seq {
 			d.lost = *b.Reset
 		}
 	case b.After > before.Seq:
@@ -134,7 +143,11 @@ func (p *pulse) reset(m *nats.Msg) {
 	p.mu.Lock()
 	ours := p.last.Cluster == "" || p.last.Cluster == r.Cluster
 	if ours && r.Term == p.last.Term {
-		p.last.Resets++ // the next beacon counts it
+		if p.last.Reset != nil && *p.last.Reset == r.Range {
+			ours = false // a beacon has overtaken it
+		} else {
+			p.last.Resets, p.last.Reset = p.last.Resets+1, &r.Range // the next one counts it
+		}
 	}
 	p.mu.Unlock()
 	if ours {

@@ -49,6 +49,7 @@ func (k UpdateKind) String() string {
 type Update struct {
 	Kind     UpdateKind
 	Event    *fanout.Event // of Changed; do not write to it
+	Asked    bool          // of Changed: it did not come by itself, the leader was asked
 	Revision uint64        // of Synced and Fresh
 	Key      string        // of Lost
 	Range    Range         // of Lost

@@ -62,7 +62,7 @@ func (v *view) event(e *fanout.Event) (news bool, lost *Range, before known) {
 		v.need = max(v.need, e.PrevRevision)
 	} else if k.alive && e.PrevRevision == 0 {
 		// Its deletion was missed, and is so long ago that the store has forgotten it.
-		lost = &Range{From: base + 1, To: e.Revision - 1}
+		lost = &Range{From: k.revision + 1, To: e.Revision - 1}
 	}
 	return true, lost, v.set(e.Key, known{revision: e.Revision, epoch: k.epoch, alive: e.Op == fanout.Put})
 }

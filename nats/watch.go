@@ -75,7 +75,8 @@ type Watch struct {
 	stale   bool      // Stale was said
 	silent  string    // why nothing is heard of the leader; empty if it is
 	behind  bool      // the backlog was taken back; nothing is taken until the consumer comes
-	missed  bool      // raw: there was no room for something
+	missed  bool      // raw: there was no room for a change, or a loss
+	round   uint64    // how often all was taken back, or begun anew
 	told    Range     // raw: the last range that was said to be lost
 	doubts  uint64    // how often there was one
 	healed  uint64    // of those
@@ -99,7 +100,8 @@ type WatchStats struct {
 // when the broker knows, and does not wait for a leader; the state is given when there is
 // one. The watch ends with [Watch.Stop], with ctx, or with an error. Errors here wrap
 // [fanout.ErrBadPattern], [fanout.ErrBadOption] or [ErrClientClosed], or are the
-// connection's.
+// connection's: [nats.ErrPermissionViolation] for who may not subscribe to the pattern's
+// events, or to the beacon and resets.
 func (c *Client) Watch(ctx context.Context, pattern string, o WatchOptions) (*Watch, error) {
 	if err := fanout.CheckPattern(pattern); err != nil {
 		return nil, err
@@ -115,7 +117,11 @@ func (c *Client) Watch(ctx context.Context, pattern string, o WatchOptions) (*Wa
 		alarm: make(chan struct{}, 1), ready: make(chan struct{}, 1),
 		doubts: 1, // it has nothing yet
 	}
-	if err := w.subscribe(ctx); err != nil {
+	err := c.listen()
+	if err == nil {
+		err = w.subscribe(ctx)
+	}
+	if err != nil {
 		cancel()
 		return nil, err
 	}
@@ -167,6 +173,11 @@ func (w *Watch) subscribe(ctx context.Context) (err error) {
 		flush, cancel := w.client.limited(ctx)
 		defer cancel()
 		err = conn.FlushWithContext(flush)
+	}
+	for _, s := range []string{subject, w.client.o.Subjects.Beacon(), w.client.o.Subjects.Reset()} {
+		if err == nil && w.client.refused(s) {
+			subject, err = s, nats.ErrPermissionViolation
+		}
 	}
 	if err != nil {
 		w.unsubscribe()

@@ -82,16 +82,20 @@ func (w *Watch) takeBack() {
 		}
 	}
 	w.settled = false
+	w.round++
 	w.raise(false)
 }
 
-// say tells something about the watch, if there is room.
+// say tells something about the watch, if there is room. Of a loss for which there is none
+// a raw watch says so later; what is to be said of its state, tell repeats.
 func (w *Watch) say(u Update) {
 	if w.backlog.full() {
-		w.missed = true
+		w.missed = w.missed || u.Kind == Lost
 		return
 	}
 	switch u.Kind {
+	case Synced:
+		w.synced = true
 	case Stale:
 		if w.stale {
 			return
@@ -158,6 +162,7 @@ func (w *Watch) replaced() {
 	if w.o.Raw {
 		w.view = newView(true)
 		w.settled = false
+		w.round++
 		w.say(Update{Kind: Lost, Cause: "this is another cluster"})
 	} else {
 		w.takeBack()
@@ -169,10 +174,15 @@ func (w *Watch) replaced() {
 
 // look does what has become due; it is called now and then.
 func (w *Watch) look() {
+	_, heard := w.client.pulse.state()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
 		return
+	}
+	if heard && w.silent != "" {
+		w.silent = "" // a beacon came while the watches were being told of the silence
+		w.raise(true)
 	}
 	if n, err := w.sub.Dropped(); err == nil && n > w.dropped {
 		w.dropped = n
@@ -189,14 +199,17 @@ func (w *Watch) look() {
 	w.tell()
 }
 
-// tell says Stale or Fresh if that is due.
+// tell says Synced, Stale or Fresh if that is due.
 func (w *Watch) tell() {
 	if w.err != nil || w.behind {
 		return
 	}
+	if !w.synced && w.settled {
+		w.say(Update{Kind: Synced, Revision: w.view.floor})
+	}
 	if w.silent != "" {
 		w.say(Update{Kind: Stale, Cause: w.silent})
-	} else if w.stale && w.settled && w.healed == w.doubts {
+	} else if w.stale && (w.settled || w.o.Raw) && w.healed == w.doubts {
 		w.say(Update{Kind: Fresh, Revision: w.view.floor})
 	}
 }
@@ -210,6 +223,6 @@ func (w *Watch) roomAgain() {
 			w.stats.Losses++
 			w.say(Update{Kind: Lost, Cause: "the consumer did not take what was there"})
 		}
-		w.tell()
 	}
+	w.tell()
 }

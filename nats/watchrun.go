@@ -30,6 +30,7 @@ var errBehind = errors.New("nats: the consumer is behind")
 // task is to catch up.
 type task struct {
 	doubts uint64 // that it resolves
+	round  uint64 // of the watch; what was asked for in another one is void
 	first  bool
 	spread bool
 	list   bool // else since floor
@@ -89,12 +90,12 @@ func (w *Watch) task(now time.Time) (t task, due bool) {
 	published, heard := w.client.pulse.state()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t = task{doubts: w.doubts, first: w.healed == 0, list: !w.listed, floor: w.view.floor}
+	t = task{doubts: w.doubts, round: w.round, first: w.healed == 0, list: !w.listed, floor: w.view.floor}
 	switch {
 	case w.behind || w.err != nil:
 		return t, false
 	case w.doubts != w.healed:
-		t.spread = w.spread && w.listed
+		t.spread = w.spread && !t.first
 		return t, true
 	case w.verify.IsZero() || now.Before(w.verify):
 		return t, false
@@ -118,7 +119,10 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 		if w.isSettled() {
 			return 0, 0, nil
 		}
-		revision, err = w.client.Revision(ctx)
+		revision, err = w.client.revision(ctx, w.pattern)
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			return 0, 0, nil // then a loss shows only where something of the key was seen before
+		}
 		return revision, 0, err
 	}
 	var l *Changes
@@ -148,7 +152,7 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 		l.took(m)
 	}
 	if t.list {
-		n, err := w.unlist(ctx, l.revision)
+		n, err := w.unlist(ctx, t, l.revision)
 		if healed += n; err != nil {
 			return 0, healed, err
 		}
@@ -166,7 +170,7 @@ func (w *Watch) isSettled() bool {
 func (w *Watch) begin(t task) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.behind {
+	if w.round != t.round {
 		return errBehind
 	}
 	if t.list {
@@ -177,13 +181,13 @@ func (w *Watch) begin(t task) error {
 }
 
 // room waits until the consumer has taken most of what is there.
-func (w *Watch) room(ctx context.Context) error {
+func (w *Watch) room(ctx context.Context, t task) error {
 	for {
 		w.mu.Lock()
-		roomy, behind := w.backlog.roomy(), w.behind
+		roomy, void := w.backlog.roomy(), w.round != t.round
 		w.mu.Unlock()
 		switch {
-		case behind:
+		case void:
 			return errBehind
 		case roomy:
 			return nil
@@ -202,7 +206,7 @@ func (w *Watch) apply(ctx context.Context, t task, m *nats.Msg, revision uint64)
 		if err != nil {
 			return healed, err
 		}
-		if healed, err = w.inRoom(ctx, healed, func() (bool, error) { return w.applyOne(t, c, revision) }); err != nil {
+		if healed, err = w.inRoom(ctx, t, healed, func() (bool, error) { return w.applyOne(t, c, revision) }); err != nil {
 			return healed, err
 		}
 	}
@@ -210,10 +214,10 @@ func (w *Watch) apply(ctx context.Context, t task, m *nats.Msg, revision uint64)
 }
 
 // inRoom does something that may give a change, when there is room, and counts it.
-func (w *Watch) inRoom(ctx context.Context, healed int, do func() (news bool, err error)) (int, error) {
+func (w *Watch) inRoom(ctx context.Context, t task, healed int, do func() (news bool, err error)) (int, error) {
 	news, err := do()
 	for err == errFull {
-		if err = w.room(ctx); err == nil {
+		if err = w.room(ctx, t); err == nil {
 			news, err = do()
 		}
 	}
@@ -230,7 +234,7 @@ func (w *Watch) applyOne(t task, c Change, revision uint64) (news bool, err erro
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case w.behind || w.err != nil:
+	case w.round != t.round || w.err != nil:
 		return false, errBehind
 	case w.backlog.full():
 		return false, errFull
@@ -242,7 +246,7 @@ func (w *Watch) applyOne(t task, c Change, revision uint64) (news bool, err erro
 		news, before = w.view.change(c)
 	}
 	if news {
-		w.push(item{Update: Update{Kind: Changed, Event: c.event(before)}, before: before})
+		w.push(item{Update: Update{Kind: Changed, Event: c.event(before), Asked: true}, before: before})
 	}
 	w.bound()
 	return news, nil
@@ -259,24 +263,27 @@ func (c Change) event(before known) *fanout.Event {
 }
 
 // unlist gives the deletions that a list shows by what it has not.
-func (w *Watch) unlist(ctx context.Context, revision uint64) (healed int, err error) {
+func (w *Watch) unlist(ctx context.Context, t task, revision uint64) (healed int, err error) {
 	w.mu.Lock()
-	keys := w.view.unlisted(revision)
+	var keys []string
+	if w.round == t.round {
+		keys = w.view.unlisted(revision)
+	}
 	w.mu.Unlock()
 	for _, key := range keys {
-		if healed, err = w.inRoom(ctx, healed, func() (bool, error) { return w.unlistOne(key, revision) }); err != nil {
+		if healed, err = w.inRoom(ctx, t, healed, func() (bool, error) { return w.unlistOne(t, key, revision) }); err != nil {
 			return healed, err
 		}
 	}
 	return healed, nil
 }
 
-func (w *Watch) unlistOne(key string, revision uint64) (news bool, err error) {
+func (w *Watch) unlistOne(t task, key string, revision uint64) (news bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	k := w.view.keys[key]
 	switch {
-	case w.behind || w.err != nil:
+	case w.round != t.round || w.err != nil:
 		return false, errBehind
 	case !k.alive || k.revision > revision:
 		return false, nil // it has changed meanwhile
@@ -285,7 +292,7 @@ func (w *Watch) unlistOne(key string, revision uint64) (news bool, err error) {
 	}
 	c := Change{Op: fanout.Delete, Key: key, Revision: revision}
 	before := w.view.set(key, known{revision: revision})
-	w.push(item{Update: Update{Kind: Changed, Event: c.event(before)}, before: before})
+	w.push(item{Update: Update{Kind: Changed, Event: c.event(before), Asked: true}, before: before})
 	return true, nil
 }
 
@@ -295,12 +302,13 @@ func (w *Watch) caughtUp(t task, revision uint64, healed int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stats.CatchUps++
-	if w.behind {
+	if w.round != t.round {
 		return
 	}
 	if w.o.Raw {
-		if !w.settled {
+		if !w.settled && revision > 0 {
 			w.view.settle(revision, revision)
+			w.settled = true
 		}
 	} else {
 		if !t.first {
@@ -314,12 +322,8 @@ func (w *Watch) caughtUp(t task, revision uint64, healed int) {
 		if !w.view.settle(revision, w.backlog.least(revision)) {
 			w.raise(false)
 		}
+		w.settled = true
 	}
-	w.settled = true
 	w.healed = t.doubts
-	if !w.synced {
-		w.synced = true
-		w.say(Update{Kind: Synced, Revision: w.view.floor})
-	}
 	w.tell()
 }

@@ -61,10 +61,10 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 	if ok && cluster.ID != b.Cluster {
 		return // of another cluster on the same brokers
 	}
-	n.announced.note(announcement{Cluster: b.Cluster, Term: b.Term, Revision: b.Safe})
 	if !ok {
 		return // which cluster this node will be of is not known, so whose term it is neither
 	}
+	n.announced.note(announcement{Cluster: b.Cluster, Term: b.Term, Revision: b.Safe})
 	n.notePublished(b.Published)
 	if !n.hearing.Known() && n.broker.guestsBefore(n.met.at(b.Node), n.ownConnections()...) {
 		n.hearing.Guests(n.before)

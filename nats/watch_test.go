@@ -1,0 +1,232 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/watchcast/watchcast/fanout"
+)
+
+// heldWatch is a watch without a connection: the test is its network, and its goroutine.
+func heldWatch(t *testing.T, room int) *Watch {
+	t.Helper()
+	o := ClientOptions{Logger: slog.New(slog.DiscardHandler), Verify: time.Hour}
+	if err := o.Subjects.Check(); err != nil {
+		t.Fatal(err)
+	}
+	c := &Client{o: o, watches: make(map[*Watch]struct{})}
+	c.pulse = newPulse(c)
+	return &Watch{
+		client: c, pattern: ">", o: WatchOptions{MaxKeys: 1000}, view: newView(false), cancel: func() {},
+		backlog: backlog{maxItems: room, maxBytes: 1 << 20},
+		alarm:   make(chan struct{}, 1), ready: make(chan struct{}, 1), doubts: 1,
+	}
+}
+
+func putAt(key string, revision uint64) Change {
+	return Change{Op: fanout.Put, Key: key, Revision: revision}
+}
+
+// taken takes all that is there, and returns the keys of puts, the others' kinds.
+func (w *Watch) taken() (all []string) {
+	for {
+		u, ok, _ := w.take()
+		switch {
+		case !ok:
+			return all
+		case u.Kind == Changed && u.Event.Op == fanout.Put:
+			all = append(all, u.Event.Key)
+		case u.Kind == Changed:
+			all = append(all, u.Event.Op.String()+" "+u.Event.Key)
+		default:
+			all = append(all, u.Kind.String())
+		}
+	}
+}
+
+func wantTaken(t *testing.T, w *Watch, want ...string) {
+	t.Helper()
+	got := w.taken()
+	if len(got) != len(want) {
+		t.Fatalf("the consumer takes %q; want %q", got, want)
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			t.Fatalf("the consumer takes %q; want %q", got, want)
+		}
+	}
+}
+
+// TestTakenBackWhileCatchingUp: what was asked for before the backlog was taken back is
+// void, though the consumer has come meanwhile: it does not cover what was taken back.
+func TestTakenBackWhileCatchingUp(t *testing.T) {
+	w := heldWatch(t, 4)
+	task, _ := w.task(time.Now())
+	if err := w.begin(task); err != nil {
+		t.Fatal(err)
+	}
+	for i, key := range []string{"a", "b", "c", "d"} {
+		if _, err := w.applyOne(task, putAt(key, uint64(6+i)), 20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.receive(w.client.o.Subjects.EncodeEvent(&fanout.Event{Op: fanout.Put, Key: "x", Revision: 21, Time: time.Now()}))
+	wantTaken(t, w, "stale")
+	if _, err := w.applyOne(task, putAt("e", 10), 20); !errors.Is(err, errBehind) {
+		t.Errorf("the rest of the answer is taken: %v", err)
+	}
+	if _, err := w.unlist(context.Background(), task, 20); err != nil {
+		t.Error(err)
+	}
+	w.caughtUp(task, 20, 0)
+	wantTaken(t, w)
+	again, due := w.task(time.Now())
+	if !due || !again.list {
+		t.Errorf("the watch is to list again; its task is %+v, %v", again, due)
+	}
+}
+
+// TestNoRoomForSynced: what cannot be said for want of room is said later.
+func TestNoRoomForSynced(t *testing.T) {
+	w := heldWatch(t, 2)
+	task, _ := w.task(time.Now())
+	if err := w.begin(task); err != nil {
+		t.Fatal(err)
+	}
+	for i, key := range []string{"a", "b"} {
+		if _, err := w.applyOne(task, putAt(key, uint64(6+i)), 20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.caughtUp(task, 20, 2)
+	wantTaken(t, w, "a", "b", "synced")
+}
+
+// TestSilenceOvertaken: a beacon comes while the watches are being told that none does.
+func TestSilenceOvertaken(t *testing.T) {
+	w := heldWatch(t, 100)
+	p := w.client.pulse
+	now := time.Now()
+	p.hear(Beacon{Cluster: "c", Term: 1, Seq: 1}, now)
+	p.mu.Lock()
+	p.silent = true
+	p.mu.Unlock()
+	d, _ := p.hear(Beacon{Cluster: "c", Term: 1, Seq: 2, After: 1}, now)
+	w.doubt(d)
+	w.fall("nothing is heard of the leader")
+	w.sub = &nats.Subscription{}
+	w.look()
+	task, due := w.task(now)
+	if !due {
+		t.Fatal("the watch does not catch up")
+	}
+	w.caughtUp(task, 5, 0)
+	wantTaken(t, w, "stale", "synced", "fresh")
+}
+
+// forUser starts a broker for a user who may do what is listed, and for one who may do
+// everything.
+func forUser(t *testing.T, publish, subscribe []string) (c *Client, all *nats.Conn) {
+	t.Helper()
+	broker, _ := startBroker(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "all", Password: "x"},
+			{Username: "some", Password: "x", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: subscribe}}},
+		}
+	})
+	c, err := NewClient(ClientOptions{Conn: dial(t, broker.ClientURL(), append(ClientConn(), nats.UserInfo("some", "x"))...)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c, dial(t, broker.ClientURL(), nats.UserInfo("all", "x"))
+}
+
+// TestClientPermissions: a user that may only hear events has a raw watch all the same, and
+// one that may not hear them is told.
+func TestClientPermissions(t *testing.T) {
+	ctx := testContext(t)
+	c, all := forUser(t, []string{"nothing"}, []string{"watch.app.>", "_watch.>", "_INBOX.>"})
+	w, err := c.Watch(ctx, "app.>", WatchOptions{Raw: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := all.PublishMsg(c.o.Subjects.EncodeEvent(&fanout.Event{Op: fanout.Put, Key: "app.k", Revision: 5, Time: time.Now()})); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := w.Next(ctx); err != nil || u.Kind != Changed || u.Event.Revision != 5 {
+		t.Errorf("the first update is %+v, %v", u, err)
+	}
+	eventually(t, ctx, "it has asked where the store stands", func() bool { return w.Stats().CatchUps > 0 })
+	if err := w.Err(); err != nil {
+		t.Errorf("the watch has ended: %v", err)
+	}
+	if _, err := c.Watch(ctx, "other.>", WatchOptions{Raw: true}); !errors.Is(err, nats.ErrPermissionViolation) {
+		t.Errorf("a watch of what may not be heard: %v", err)
+	}
+	if _, err := c.Put(ctx, "app.k", nil); !errors.Is(err, nats.ErrPermissionViolation) {
+		t.Errorf("a put that is not allowed: %v", err)
+	}
+}
+
+// TestCanceledWrite: who gives up a write that is on its way does not know what became of
+// it.
+func TestCanceledWrite(t *testing.T) {
+	ctx := testContext(t)
+	c, all := forUser(t, []string{">"}, []string{">"})
+	received := make(chan struct{}, 16)
+	if _, err := all.Subscribe("kv.put.k", func(*nats.Msg) { received <- struct{}{} }); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, ctx, all)
+	giveUp, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		<-received
+		stop()
+	}()
+	if _, err := c.Put(giveUp, "k", nil); !errors.Is(err, &Error{Code: CodeUnknown}) || !errors.Is(err, context.Canceled) {
+		t.Errorf("a write that was given up: %v", err)
+	}
+}
+
+// TestNothingGoesOutLate: a write that fails while there is no connection is not sent when
+// there is one again.
+func TestNothingGoesOutLate(t *testing.T) {
+	ctx := testContext(t)
+	broker, _ := startBroker(t)
+	p := startProxy(t, broker.Addr().String())
+	conn := dial(t, p.url(), ClientConn()...)
+	c, err := NewClient(ClientOptions{Conn: conn, Timeout: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	watcher := dial(t, broker.ClientURL())
+	sub, err := watcher.SubscribeSync("kv.put.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flush(t, ctx, watcher)
+	p.refuse()
+	eventually(t, ctx, "the client is cut off", func() bool { return !conn.IsConnected() })
+	if _, err := c.Put(context.Background(), "late", nil); !errors.Is(err, &Error{Code: CodeUnavailable}) {
+		t.Errorf("a put without a connection: %v", err)
+	}
+	p.allow()
+	eventually(t, ctx, "the client is back", conn.IsConnected)
+	flush(t, ctx, conn)
+	if err := watcher.Publish("kv.put.end", nil); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := sub.NextMsgWithContext(ctx); err != nil || m.Subject != "kv.put.end" {
+		t.Errorf("received %v, %v", m, err)
+	}
+}
