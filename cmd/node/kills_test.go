@@ -121,6 +121,11 @@ func follow(t *testing.T, name, url string, writer *nats.Client) *plain {
 		t.Fatal(err)
 	}
 	go p.run()
+	t.Cleanup(func() {
+		p.watch.Stop()
+		<-p.over
+		p.client.Close()
+	})
 	for ctx := bounded(t); ; {
 		if _, err := writer.Put(ctx, "hello."+name, []byte("x")); err != nil {
 			t.Fatal(err)
@@ -164,7 +169,7 @@ func (p *plain) end(l *ledger) (events int) {
 	p.conn.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	missed := 0
+	missed, told := 0, 0
 	for c, value := range l.changes {
 		if c.revision <= p.from || c.revision >= p.last { // the last one may be half a batch
 			continue
@@ -176,11 +181,16 @@ func (p *plain) end(l *ledger) (events int) {
 		for _, r := range p.resets {
 			excused = excused || r.From <= c.revision && c.revision <= r.To
 		}
-		if !excused {
+		if excused {
+			told++
+		} else {
 			if missed++; missed < 5 {
 				p.t.Errorf("%s, from revision %d to %d, missed %v without a word; resets %v", p.name, p.from, p.last, c, p.resets)
 			}
 		}
+	}
+	if told > len(p.seen)/5 {
+		p.t.Errorf("%s has seen %d changes, and of %d was only told that they are lost: %v", p.name, len(p.seen), told, p.resets)
 	}
 	return len(p.seen)
 }

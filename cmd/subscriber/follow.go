@@ -13,15 +13,21 @@ import (
 // goroutine, which stop waits for.
 type followed struct {
 	watches []*nats.Watch
-	updates chan nats.Update
+	updates chan update
 	failed  chan error
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 }
 
+// update is one with the number of the watch that gave it.
+type update struct {
+	nats.Update
+	watch int
+}
+
 func follow(ctx context.Context, client *nats.Client, patterns []string, o nats.WatchOptions) (_ *followed, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &followed{updates: make(chan nats.Update), failed: make(chan error, len(patterns)), cancel: cancel}
+	f := &followed{updates: make(chan update), failed: make(chan error, len(patterns)), cancel: cancel}
 	defer func() {
 		if err != nil {
 			f.stop()
@@ -35,7 +41,7 @@ func follow(ctx context.Context, client *nats.Client, patterns []string, o nats.
 		}
 		f.watches = append(f.watches, w)
 		mine := before[:i:i]
-		f.wg.Go(func() { f.failed <- f.pass(ctx, w, mine) })
+		f.wg.Go(func() { f.failed <- f.pass(ctx, i, w, mine) })
 		filter, err := fanout.PatternFilter(pattern)
 		if err != nil {
 			return nil, err
@@ -47,17 +53,17 @@ func follow(ctx context.Context, client *nats.Client, patterns []string, o nats.
 
 // pass hands over what a watch gives, but for the keys that the patterns before it
 // match too.
-func (f *followed) pass(ctx context.Context, w *nats.Watch, before []fanout.Filter) error {
+func (f *followed) pass(ctx context.Context, number int, w *nats.Watch, before []fanout.Filter) error {
 	for {
 		u, err := w.Next(ctx)
 		if err != nil {
 			return err
 		}
-		if u.Kind == nats.Changed && matches(before, u.Event.Key) {
+		if u.Kind == nats.Changed && matches(before, u.Event.Key) || u.Kind == nats.Lost && u.Key != "" && matches(before, u.Key) {
 			continue
 		}
 		select {
-		case f.updates <- u:
+		case f.updates <- update{u, number}:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -74,16 +80,16 @@ func matches(filters []fanout.Filter, key string) bool {
 }
 
 // next returns the next update, or one without a kind when tick comes first.
-func (f *followed) next(ctx context.Context, tick <-chan time.Time) (nats.Update, error) {
+func (f *followed) next(ctx context.Context, tick <-chan time.Time) (update, error) {
 	select {
 	case u := <-f.updates:
 		return u, nil
 	case <-tick:
-		return nats.Update{}, nil
+		return update{}, nil
 	case err := <-f.failed:
-		return nats.Update{}, err
+		return update{}, err
 	case <-ctx.Done():
-		return nats.Update{}, context.Cause(ctx)
+		return update{}, context.Cause(ctx)
 	}
 }
 

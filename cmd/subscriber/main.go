@@ -143,20 +143,20 @@ func watch(ctx context.Context, f *flags, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer s.stop()
-	out := newOutput(f, stdout, s)
+	out, all := newOutput(f, stdout, s), newCondition(len(f.Patterns))
 	for printed := 0; f.Count == 0 || printed < f.Count; {
 		u, err := s.next(ctx, out.tick())
 		switch {
 		case err != nil:
-			return err
+			return errors.Join(err, out.end())
 		case u.Kind == nats.Changed:
 			printed++
-			err = out.change(u.Event)
+			err = out.change(u.Update)
 		case u.Kind == 0: // the time to print figures
 			err = out.figures()
-		default:
-			out.note(u)
-			say.update(u)
+		case all.take(u):
+			out.note(u.Update)
+			say.update(u.Update)
 		}
 		if err != nil {
 			return fmt.Errorf("cannot print: %w", err)

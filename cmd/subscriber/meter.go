@@ -7,7 +7,6 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
-	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -39,13 +38,13 @@ func newMeter(w io.Writer, from *followed, redraw bool) *meter {
 	}
 }
 
-func (m *meter) change(e *fanout.Event) {
+func (m *meter) change(u nats.Update) {
 	m.count++
 	m.total++
-	if e.Time.IsZero() {
-		return // a deletion that was found later
+	if u.Asked {
+		return // it says how old the change is, not how long it was on its way
 	}
-	lag := min(max(m.now().Sub(e.Time), time.Microsecond), longestLag)
+	lag := min(max(m.now().Sub(u.Event.Time), time.Microsecond), longestLag)
 	m.lag.RecordValue(lag.Microseconds()) // within its bounds it has no error
 }
 

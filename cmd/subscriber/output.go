@@ -37,12 +37,12 @@ func (o *output) tick() <-chan time.Time {
 	return o.clock.C
 }
 
-func (o *output) change(e *fanout.Event) error {
+func (o *output) change(u nats.Update) error {
 	if o.meter != nil {
-		o.meter.change(e)
+		o.meter.change(u)
 		return nil
 	}
-	return o.print(e)
+	return o.print(u.Event)
 }
 
 // note takes what a watch tells about itself.

@@ -22,9 +22,17 @@ func lines(w io.Writer) func(*fanout.Event) error {
 			value = "  " + show(e.Value)
 		}
 		_, err := fmt.Fprintf(w, "%s  %-6s  %s  rev %d%s\n",
-			e.Time.Local().Format("15:04:05.000"), e.Op, fanout.SubjectForm(e.Key), e.Revision, value)
+			clock(e.Time), e.Op, fanout.SubjectForm(e.Key), e.Revision, value)
 		return err
 	}
+}
+
+// clock gives the time of day; of a deletion that was found by its effect there is none.
+func clock(t time.Time) string {
+	if t.IsZero() {
+		return "-           "
+	}
+	return t.Local().Format("15:04:05.000")
 }
 
 // show gives a value as text, quoted where it is not plain and cut where it is
@@ -56,7 +64,7 @@ type object struct {
 	ValueBase64  []byte    `json:"value_base64,omitempty"` // of a put, if it is not
 	Revision     uint64    `json:"revision"`
 	PrevRevision uint64    `json:"prev_revision"`
-	Time         time.Time `json:"time"`
+	Time         time.Time `json:"time,omitzero"`   // not of a deletion that was found by its effect
 	Batch        string    `json:"batch,omitempty"` // i/n in an atomic batch
 }
 

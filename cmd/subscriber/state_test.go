@@ -97,9 +97,9 @@ func TestMeter(t *testing.T) {
 	}
 	for i := range 100 {
 		now = at.Add(time.Duration(i+1) * time.Millisecond)
-		m.change(&fanout.Event{Time: at})
+		m.change(nats.Update{Event: &fanout.Event{Time: at}})
 	}
-	m.change(&fanout.Event{}) // not known when
+	m.change(nats.Update{Event: &fanout.Event{}, Asked: true}) // its age is no delay
 	m.note(nats.Update{Kind: nats.Stale})
 	now = at.Add(2 * time.Second)
 	if err := m.print(); err != nil {
