@@ -155,6 +155,12 @@ func TestCredentials(t *testing.T) {
 
 // TestOwnPublisher: each connection shows its own credentials and none of the other's.
 func TestOwnPublisher(t *testing.T) {
+	key, _ := newNKey(t, nkeys.CreateUser)
+	seed, err := key.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := write(t, "seed", seed)
 	for _, c := range []struct {
 		name               string
 		config             Config
@@ -162,8 +168,8 @@ func TestOwnPublisher(t *testing.T) {
 	}{
 		{"one user", Config{NATSURL: "nats://a:x@one,nats://a:x@two"}, "nats://a:x@one,nats://a:x@two", "nats://a:x@one,nats://a:x@two"},
 		{"a URL of its own", Config{NATSURL: "nats://a:x@one", NATSPublisherURL: "nats://b:y@one"}, "nats://a:x@one", "nats://b:y@one"},
-		{"a file of its own", Config{NATSURL: "tls://a:x@one,tls://a:x@two", NATSPublisherLogin: NATSLogin{Creds: "file"}}, "tls://a:x@one,tls://a:x@two", "tls://one,tls://two"},
-		{"a URL beside a file", Config{NATSURL: "nats://one", NATSLogin: NATSLogin{Creds: "file"}, NATSPublisherURL: "nats://b:y@one"}, "nats://one", "nats://b:y@one"},
+		{"a file of its own", Config{NATSURL: "tls://a:x@one,tls://a:x@two", NATSPublisherLogin: NATSLogin{NKey: file}}, "tls://a:x@one,tls://a:x@two", "tls://one,tls://two"},
+		{"a URL beside a file", Config{NATSURL: "nats://one", NATSLogin: NATSLogin{NKey: file}, NATSPublisherURL: "nats://b:y@one"}, "nats://one", "nats://b:y@one"},
 	} {
 		for user, want := range map[string]string{userService: c.service, userPublisher: c.publisher} {
 			urls, options, err := c.config.external(user)
@@ -171,8 +177,8 @@ func TestOwnPublisher(t *testing.T) {
 			for _, option := range options {
 				err = errors.Join(err, option(&o))
 			}
-			if err != nil || urls != want || strings.Contains(urls, "@") && o.UserJWT != nil {
-				t.Errorf("%s: %s connects to %q, with a file: %t, %v; want %q", c.name, user, urls, o.UserJWT != nil, err, want)
+			if err != nil || urls != want || strings.Contains(urls, "@") && o.Nkey != "" {
+				t.Errorf("%s: %s connects to %q, with a file: %t, %v; want %q", c.name, user, urls, o.Nkey != "", err, want)
 			}
 		}
 	}
