@@ -128,8 +128,9 @@ type Config struct {
 	// shows the first one to that of Join. Default: HTTP needs no token.
 	HTTPTokenFile string
 
-	// Insecure allows to listen beyond the loopback interface although clients
-	// need no credentials, and Raft traffic is not encrypted without RaftTLS.
+	// Insecure allows to listen beyond the loopback interface although clients need no
+	// credentials there, and what nodes and their brokers send each other is not
+	// encrypted.
 	Insecure bool
 
 	// Subjects are the roots of the subjects. Default "watch" and "kv".

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -149,5 +150,36 @@ func TestCredentials(t *testing.T) {
 		t.Error("a user that nobody vouches for is let in")
 	} else if !strings.Contains(err.Error(), "refuses the credentials of the node's connection as service") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("a user that nobody vouches for: %v", err)
+	}
+}
+
+// TestOwnPublisher: each connection shows its own credentials and none of the other's.
+func TestOwnPublisher(t *testing.T) {
+	key, _ := newNKey(t, nkeys.CreateUser)
+	seed, err := key.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := write(t, "seed", seed)
+	for _, c := range []struct {
+		name               string
+		config             Config
+		service, publisher string
+	}{
+		{"one user", Config{NATSURL: "nats://a:x@one,nats://a:x@two"}, "nats://a:x@one,nats://a:x@two", "nats://a:x@one,nats://a:x@two"},
+		{"a URL of its own", Config{NATSURL: "nats://a:x@one", NATSPublisherURL: "nats://b:y@one"}, "nats://a:x@one", "nats://b:y@one"},
+		{"a file of its own", Config{NATSURL: "tls://a:x@one,tls://a:x@two", NATSPublisherLogin: NATSLogin{NKey: file}}, "tls://a:x@one,tls://a:x@two", "tls://one,tls://two"},
+		{"a URL beside a file", Config{NATSURL: "nats://one", NATSLogin: NATSLogin{NKey: file}, NATSPublisherURL: "nats://b:y@one"}, "nats://one", "nats://b:y@one"},
+	} {
+		for user, want := range map[string]string{userService: c.service, userPublisher: c.publisher} {
+			urls, options, err := c.config.external(user)
+			var o natsgo.Options
+			for _, option := range options {
+				err = errors.Join(err, option(&o))
+			}
+			if err != nil || urls != want || strings.Contains(urls, "@") && o.Nkey != "" {
+				t.Errorf("%s: %s connects to %q, with a file: %t, %v; want %q", c.name, user, urls, o.Nkey != "", err, want)
+			}
+		}
 	}
 }

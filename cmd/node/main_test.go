@@ -17,7 +17,7 @@ func TestHelpAndVersion(t *testing.T) {
 	if code := help.exit(); code != exitOK {
 		t.Fatalf("--help: exit code %d", code)
 	}
-	for _, want := range []string{"nats sub watch.mykey", "--nats-url", "Exit codes", "127.0.0.1:4222", "node health", "node demo", "node backup", "node restore"} {
+	for _, want := range []string{"nats sub watch.mykey", "--nats-url", "--nats-config", "--nats-publisher-url", "--http-token-file", "--join-ca", "Exit codes", "127.0.0.1:4222", "node health", "node demo", "node backup", "node restore"} {
 		if !strings.Contains(help.stdout.String(), want) {
 			t.Errorf("--help does not mention %q", want)
 		}
