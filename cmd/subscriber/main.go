@@ -154,6 +154,7 @@ func watch(ctx context.Context, f *flags, stdout, stderr io.Writer) error {
 			err = out.change(u.Update)
 		case u.Kind == 0: // the time to print figures
 			err = out.figures()
+		case u.Kind == nats.Synced && !f.State: // everything is new
 		case all.take(u):
 			out.note(u.Update)
 			say.update(u.Update)
