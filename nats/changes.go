@@ -48,18 +48,13 @@ func (c *Client) Since(ctx context.Context, pattern string, revision uint64, opt
 
 // Revision asks the leader for the revision of the last change.
 func (c *Client) Revision(ctx context.Context, opts ...ReadOption) (uint64, error) {
-	op, header := with[readOptions](opts).on("since")
-	l, err := c.changes(ctx, op, ">", header)
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.revision, nil
+	return c.revision(ctx, ">", opts...)
 }
 
 // revision is Revision for a user that may only ask for what is within a pattern.
-func (c *Client) revision(ctx context.Context, pattern string) (uint64, error) {
-	l, err := c.changes(ctx, "since", pattern, nats.Header{})
+func (c *Client) revision(ctx context.Context, pattern string, opts ...ReadOption) (uint64, error) {
+	op, header := with[readOptions](opts).on("since")
+	l, err := c.changes(ctx, op, pattern, header)
 	if err != nil {
 		return 0, err
 	}
@@ -118,8 +113,8 @@ func (c *Client) open(ctx, first context.Context, a *attempts, request *nats.Msg
 	return l, err
 }
 
-// Revision returns where the entries stand: an answer to List has the state at it, one
-// to Since has all that changed up to it, and may have newer changes.
+// Revision returns where the entries stand: an answer to List is the state at it, one to
+// Since what has changed up to it.
 func (l *Changes) Revision() uint64 { return l.revision }
 
 // All yields the entries, once. An error, of type [*Error] or the context's, is the last

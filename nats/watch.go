@@ -76,6 +76,7 @@ type Watch struct {
 	silent  string    // why nothing is heard of the leader; empty if it is
 	behind  bool      // the backlog was taken back; nothing is taken until the consumer comes
 	missed  bool      // raw: there was no room for a change, or a loss
+	cramped bool      // what was asked for waits for room
 	round   uint64    // how often all was taken back, or begun anew
 	told    Range     // raw: the last range that was said to be lost
 	doubts  uint64    // how often there was one

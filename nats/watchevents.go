@@ -90,7 +90,7 @@ func (w *Watch) takeBack() {
 // a raw watch says so later; what is to be said of its state, tell repeats.
 func (w *Watch) say(u Update) {
 	if w.backlog.full() {
-		w.missed = w.missed || u.Kind == Lost
+		w.missed = w.missed || u.Kind == Lost // only of a raw one
 		return
 	}
 	switch u.Kind {
@@ -216,13 +216,14 @@ func (w *Watch) tell() {
 
 // roomAgain is called when the consumer has made room.
 func (w *Watch) roomAgain() {
-	poke(w.alarm) // a list may wait for it
+	if w.cramped {
+		w.cramped = false
+		poke(w.alarm)
+	}
 	if w.missed {
 		w.missed = false
-		if w.o.Raw {
-			w.stats.Losses++
-			w.say(Update{Kind: Lost, Cause: "the consumer did not take what was there"})
-		}
+		w.stats.Losses++
+		w.say(Update{Kind: Lost, Cause: "the consumer did not take what was there"})
 	}
 	w.tell()
 }

@@ -185,6 +185,7 @@ func (w *Watch) room(ctx context.Context, t task) error {
 	for {
 		w.mu.Lock()
 		roomy, void := w.backlog.roomy(), w.round != t.round
+		w.cramped = !roomy && !void
 		w.mu.Unlock()
 		switch {
 		case void:

@@ -5,157 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/watchcast/watchcast/fanout"
-	"github.com/watchcast/watchcast/fsm"
 	"github.com/watchcast/watchcast/nats"
 )
 
-// mirror is what a watch gave, added up.
-type mirror struct {
-	t       *testing.T
-	w       *nats.Watch
-	stopped chan struct{}
-
-	mu       sync.Mutex
-	values   map[string]string
-	revision map[string]uint64 // of the last change of each key
-	kinds    []nats.UpdateKind // but changes
-	changes  int
-	back     bool // revisions may go back: a backup was restored
-	err      error
-}
-
-func mirrorOf(t *testing.T, c *nats.Client, pattern string, o nats.WatchOptions) *mirror {
-	t.Helper()
-	m := newMirror(t, c, pattern, o)
-	m.follow()
-	return m
-}
-
-func newMirror(t *testing.T, c *nats.Client, pattern string, o nats.WatchOptions) *mirror {
-	t.Helper()
-	w, err := c.Watch(bounded(t), pattern, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &mirror{t: t, w: w, stopped: make(chan struct{}), values: make(map[string]string), revision: make(map[string]uint64)}
-}
-
-func (m *mirror) follow() {
-	go func() {
-		defer close(m.stopped)
-		for {
-			u, err := m.w.Next(context.Background())
-			m.mu.Lock()
-			if err != nil {
-				m.err = err
-				m.mu.Unlock()
-				return
-			}
-			m.update(u)
-			m.mu.Unlock()
-		}
-	}()
-	m.t.Cleanup(func() {
-		m.w.Stop()
-		<-m.stopped
-	})
-}
-
-func (m *mirror) update(u nats.Update) {
-	if u.Kind != nats.Changed {
-		m.kinds = append(m.kinds, u.Kind)
-		return
-	}
-	e := u.Event
-	m.changes++
-	if e.Revision <= m.revision[e.Key] && !m.back {
-		m.t.Errorf("%s %s at revision %d came behind %d", e.Op, e.Key, e.Revision, m.revision[e.Key])
-	}
-	m.revision[e.Key] = e.Revision
-	if e.Op == fanout.Put {
-		m.values[e.Key] = string(e.Value)
-	} else {
-		delete(m.values, e.Key)
-	}
-}
-
-// told returns how often the watch told something of that kind.
-func (m *mirror) told(kind nats.UpdateKind) (n int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, k := range m.kinds {
-		if k == kind {
-			n++
-		}
-	}
-	return n
-}
-
-// state returns what the store has, as far as a pattern goes.
-func state(t *testing.T, n *Node, pattern string) map[string]string {
-	t.Helper()
-	l, err := n.List(bounded(t), pattern)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := make(map[string]string)
-	for e := range l.Entries() {
-		all[e.Key] = string(e.Value)
-	}
-	return all
-}
-
-// equals waits until what the watch gave is what the store has, where nobody writes.
-func (m *mirror) equals(what string, want map[string]string) {
-	m.t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		m.mu.Lock()
-		same := maps.Equal(m.values, want)
-		m.mu.Unlock()
-		if same {
-			return
-		}
-		if time.Now().After(end) {
-			m.t.Fatalf("%s: the watch gave %d keys and the store has %d; %+v, %v", what, len(m.values), len(want), m.w.Stats(), m.kinds)
-		}
-	}
-}
-
-// churn writes n random changes of some keys.
-func churn(t *testing.T, n *Node, changes, keys int) {
-	t.Helper()
-	ctx := bounded(t)
-	for i := range changes {
-		key := fmt.Sprintf("k.%d", rand.N(keys))
-		switch rand.N(4) {
-		case 0:
-			if _, err := n.Delete(ctx, key); err != nil && !errors.Is(err, fsm.ErrNotFound) {
-				t.Fatalf("delete: %v", err)
-			}
-		case 1:
-			other := fmt.Sprintf("k.%d", (rand.N(keys)+keys)%(2*keys))
-			if other == key {
-				continue
-			}
-			if _, err := n.Batch(ctx, []Op{OpPut(key, fmt.Append(nil, i)), OpPut(other, fmt.Append(nil, i))}); err != nil {
-				t.Fatalf("batch: %v", err)
-			}
-		default:
-			put(t, n, key, fmt.Sprint(i))
-		}
-	}
-}
-
-// TestWatchState: a watch begins with what is there, and goes on with what changes.
+// TestClientWatchState: a watch begins with what is there, and goes on with what changes.
 func TestClientWatchState(t *testing.T) {
 	t.Parallel()
 	n := lead(t, single(t))
@@ -256,16 +116,6 @@ func TestClientWatchLosesTheLast(t *testing.T) {
 	}
 	m.equals("behind the losses", map[string]string{"a": "2"})
 }
-
-// verified waits until a watch has looked for what is missing, and does so no more.
-func (m *mirror) verified(n *Node) {
-	m.t.Helper()
-	eventually(m.t, "the watch has begun", func() bool { return m.told(nats.Synced) == 1 })
-	put(m.t, n, "verify", "x")
-	eventually(m.t, "the watch has verified", func() bool { return m.w.Stats().CatchUps == 2 })
-}
-
-func noVerify(o *nats.ClientOptions) { o.Verify = time.Hour }
 
 // TestClientWatchGap: one event that names a predecessor that did not arrive is reason
 // enough to look for what else is missing.
@@ -433,93 +283,5 @@ func TestClientWatchBounds(t *testing.T) {
 	}
 	if _, err := c.Watch(bounded(t), ">", nats.WatchOptions{}); !errors.Is(err, nats.ErrClientClosed) {
 		t.Errorf("a watch of a closed client: %v", err)
-	}
-}
-
-// TestClientWatchRaw: of a network that loses one event in ten, a raw watch says exactly
-// which keys it has missed something of, and never one of which it has not, as far as
-// another change followed.
-func TestClientWatchRaw(t *testing.T) {
-	t.Parallel()
-	n := lead(t, single(t))
-	p := newLossy(t, strings.TrimPrefix(n.NATSURL(), "nats://"), func(subject string) bool {
-		return strings.HasPrefix(subject, "watch.k.") && rand.N(10) == 0
-	})
-	w, err := client(t, p.url()).Watch(bounded(t), ">", nats.WatchOptions{Raw: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Stop()
-	next := func() nats.Update {
-		u, err := w.Next(bounded(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return u
-	}
-	if u := next(); u.Kind != nats.Synced {
-		t.Fatalf("the first update is %+v", u)
-	}
-	truth := watch(t, n, ">", fanout.WithBuffer(fanout.MaxBuffer))
-	churn(t, n, 3000, 50)
-	for i := range 100 {
-		put(t, n, fmt.Sprintf("k.%d", i), "over") // so that there is another change
-	}
-	last := put(t, n, "last", "x")
-
-	type change struct {
-		key      string
-		revision uint64
-	}
-	got, told := make(map[change]bool), make(map[string][]nats.Range)
-	for u := next(); u.Kind != nats.Changed || u.Event.Revision != last; u = next() {
-		switch u.Kind {
-		case nats.Changed:
-			got[change{u.Event.Key, u.Event.Revision}] = true
-		case nats.Lost:
-			told[u.Key] = append(told[u.Key], u.Range)
-		}
-	}
-	newest := make(map[string]uint64)
-	for c := range got {
-		newest[c.key] = max(newest[c.key], c.revision)
-	}
-	missing := make(map[string][]uint64)
-	for e, err := truth.Next(bounded(t)); e.Revision != last; e, err = truth.Next(bounded(t)) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !got[change{e.Key, e.Revision}] && e.Revision < newest[e.Key] {
-			missing[e.Key] = append(missing[e.Key], e.Revision)
-		}
-	}
-	if len(missing) == 0 {
-		t.Error("nothing was lost")
-	}
-	within := func(r nats.Range, revisions []uint64) bool {
-		for _, revision := range revisions {
-			if r.From <= revision && revision <= r.To {
-				return true
-			}
-		}
-		return false
-	}
-	for key, revisions := range missing {
-		for _, revision := range revisions {
-			found := false
-			for _, r := range told[key] {
-				found = found || r.From <= revision && revision <= r.To
-			}
-			if !found {
-				t.Errorf("revision %d of %s was lost without a word; told were %v", revision, key, told[key])
-			}
-		}
-	}
-	for key, ranges := range told {
-		for _, r := range ranges {
-			if !within(r, missing[key]) {
-				t.Errorf("a loss of %q in %v was told, and missing are %v", key, r, missing[key])
-			}
-		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -57,12 +58,8 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 		n.log.Warn("beacon", "error", err)
 		return
 	}
-	cluster, ok := n.machine.Cluster()
-	if ok && cluster.ID != b.Cluster {
-		return // of another cluster on the same brokers
-	}
-	if !ok {
-		return // which cluster this node will be of is not known, so whose term it is neither
+	if cluster, ok := n.machine.Cluster(); !ok || cluster.ID != b.Cluster {
+		return // of another cluster on the same brokers; or it is not known yet of which this node is
 	}
 	n.announced.note(announcement{Cluster: b.Cluster, Term: b.Term, Revision: b.Safe})
 	n.notePublished(b.Published)
@@ -103,12 +100,20 @@ func (n *Node) say(k nats.Ack) {
 func (n *Node) showRoutes(ctx context.Context) {
 	tick := time.NewTicker(showPeriod)
 	defer tick.Stop()
+	var shown map[string]uint64
+	var due time.Time
+	pause := showPeriod
 	for !n.hearing.Known() {
-		n.met.note(n.routes(), time.Now())
-		if cluster, ok := n.machine.Cluster(); ok {
-			if routes := n.routes(); len(routes) > 0 {
-				n.say(nats.Ack{Cluster: cluster.ID, Node: n.config.ID, Routes: routes})
-			}
+		now, routes := time.Now(), n.routes()
+		n.met.note(routes, now)
+		if !maps.Equal(routes, shown) {
+			shown, due, pause = routes, now, showPeriod
+		}
+		// More and more seldom: the others may not be ready to hear it yet, and there may
+		// be no leader for long.
+		if cluster, ok := n.machine.Cluster(); ok && len(routes) > 0 && !now.Before(due) {
+			n.say(nats.Ack{Cluster: cluster.ID, Node: n.config.ID, Routes: routes})
+			due, pause = now.Add(pause), min(2*pause, nats.BeaconPeriod)
 		}
 		select {
 		case <-tick.C:

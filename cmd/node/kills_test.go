@@ -159,6 +159,35 @@ func (p *plain) run() {
 	}
 }
 
+// until waits for an event of a revision or later, and returns when the last one came.
+func (p *plain) until(revision uint64) (when time.Time) {
+	p.t.Helper()
+	if !poll(limit, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		when = p.when
+		return p.last >= revision
+	}) {
+		p.t.Fatalf("%s has not seen revision %d", p.name, revision)
+	}
+	return when
+}
+
+// poll looks until a condition holds that nothing signals, and reports whether it did in
+// time.
+func poll(limit time.Duration, holds func() bool) bool {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(limit); !holds(); {
+		select {
+		case <-tick.C:
+		case <-end:
+			return false
+		}
+	}
+	return true
+}
+
 // end ends the subscriber, and holds that it has seen all that was acknowledged in its
 // time, or heard that it may not have.
 func (p *plain) end(l *ledger) (events int) {
@@ -295,20 +324,7 @@ func TestKilledLeaders(t *testing.T) {
 		if err != nil {
 			t.Fatalf("nobody leads behind a kill: %v", err)
 		}
-		for ctx := bounded(t); ; {
-			survivor.mu.Lock()
-			seen, when := survivor.last >= first, survivor.when
-			survivor.mu.Unlock()
-			if seen {
-				gaps = append(gaps, when.Sub(killed))
-				break
-			}
-			select {
-			case <-time.After(time.Millisecond):
-			case <-ctx.Done():
-				t.Fatal("no event came behind a kill")
-			}
-		}
+		gaps = append(gaps, survivor.until(first).Sub(killed))
 		events.Add(int64(followers[before].end(l)))
 		c.restart(before)
 		followers[before] = follow(t, fmt.Sprintf("p%d", before+1), urls[before], hello)
@@ -324,19 +340,7 @@ func TestKilledLeaders(t *testing.T) {
 	}
 	l.add(last, map[string]string{"last": "x"})
 	for _, p := range followers {
-		for ctx := bounded(t); ; {
-			p.mu.Lock()
-			seen := p.last >= last
-			p.mu.Unlock()
-			if seen {
-				break
-			}
-			select {
-			case <-time.After(time.Millisecond):
-			case <-ctx.Done():
-				t.Fatalf("%s has not seen the last change", p.name)
-			}
-		}
+		p.until(last)
 		events.Add(int64(p.end(l)))
 	}
 	want := make(map[string]string)
@@ -351,17 +355,12 @@ func TestKilledLeaders(t *testing.T) {
 		want[e.Key] = string(e.Value)
 	}
 	for _, h := range healed {
-		for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		if !poll(time.Minute, func() bool {
 			h.mu.Lock()
-			same := maps.Equal(h.values, want)
-			h.mu.Unlock()
-			if same {
-				break
-			}
-			if time.Now().After(end) {
-				t.Errorf("%s has %d keys, the store %d, and they differ: %+v", h.name, len(h.values), len(want), h.watch.Stats())
-				break
-			}
+			defer h.mu.Unlock()
+			return maps.Equal(h.values, want)
+		}) {
+			t.Errorf("%s and the store, with %d keys, differ: %+v", h.name, len(want), h.watch.Stats())
 		}
 		h.watch.Stop()
 		<-h.over

@@ -249,8 +249,12 @@ func TestLossIsSaid(t *testing.T) {
 // saysEventually waits for something on standard error.
 func (s *subscriber) saysEventually(want string) {
 	s.t.Helper()
-	for end := time.Now().Add(limit); !strings.Contains(s.stderr.String(), want); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(limit); !strings.Contains(s.stderr.String(), want); {
+		select {
+		case <-tick.C:
+		case <-end:
 			s.t.Fatalf("standard error is %q; want %q in it", s.stderr, want)
 		}
 	}
