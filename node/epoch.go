@@ -99,6 +99,18 @@ func (e *epoch) run(ctx context.Context) error {
 		n.announced.note(announcement{Cluster: cluster.ID, Term: e.term, Revision: after})
 		n.saveAnnounced()
 	}
+	// Before the publisher: this may fail and be tried again, and a second publisher
+	// of one term would number its beacons from 1 again.
+	service, err := nats.StartService(n.backend(e), nats.ServiceOptions{
+		Conn:     n.serviceConn,
+		Subjects: n.config.Subjects,
+		Version:  n.config.Version,
+		Metadata: map[string]string{"node": n.config.ID, "cluster": cluster.ID},
+		Logger:   n.log,
+	})
+	if err != nil {
+		return err
+	}
 	e.publisher, err = nats.NewPublisher(nats.PublisherOptions{
 		Conn:     n.publisherConn,
 		Ring:     n.ring,
@@ -116,6 +128,7 @@ func (e *epoch) run(ctx context.Context) error {
 		Logger: n.log,
 	})
 	if err != nil {
+		service.Stop()
 		return err
 	}
 	n.publishing.Store(e.publisher)
@@ -125,17 +138,6 @@ func (e *epoch) run(ctx context.Context) error {
 	publishing, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPublishing()
 	wg.Go(func() { e.publisher.Run(publishing) }) // its only error is that it was stopped
-
-	service, err := nats.StartService(n.backend(e), nats.ServiceOptions{
-		Conn:     n.serviceConn,
-		Subjects: n.config.Subjects,
-		Version:  n.config.Version,
-		Metadata: map[string]string{"node": n.config.ID, "cluster": cluster.ID},
-		Logger:   n.log,
-	})
-	if err != nil {
-		return err
-	}
 	wg.Go(func() { e.expire(ctx) })
 	n.setEpoch(e)
 	n.log.Info("leading", "term", e.term, "revision", n.machine.Revision())
