@@ -15,6 +15,10 @@ const (
 	// busy machine needs.
 	silence = BeaconPeriod * 9 / 5
 
+	// putBack is behind how long a silence a beacon of a lower term does not come from a
+	// leader that has not noticed its end: its lease is over long before.
+	putBack = 10 * BeaconPeriod
+
 	pulseTick = BeaconPeriod / 10
 
 	// probeTime is how long a broker may take to answer a ping when no beacon comes,
@@ -95,20 +99,25 @@ func (p *pulse) beacon(m *nats.Msg) {
 }
 
 // hear takes a beacon, and returns what it gives reason to doubt; replaced if it is that
-// of another cluster in the place of one that is gone.
+// of another cluster in the place of one that is gone, or of the same one as it was at an
+// earlier time, which somebody has put back.
 func (p *pulse) hear(b Beacon, now time.Time) (d doubt, replaced bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.last
-	if before.Cluster != "" && before.Cluster != b.Cluster {
-		if now.Sub(p.heard) < silence {
-			return doubt{}, false // two clusters on the same subjects: stay with one
+	if before.Cluster != "" && (before.Cluster != b.Cluster || b.Term < before.Term) {
+		patience := silence
+		if before.Cluster == b.Cluster {
+			patience = putBack
+		}
+		if now.Sub(p.heard) < patience {
+			return doubt{}, false // two clusters, or leaders, on the same subjects: stay with one
 		}
 		p.last, p.heard, p.silent, p.published = b, now, false, b.Published
 		return doubt{}, true
 	}
-	if b.Term < before.Term || b.Term == before.Term && b.Seq <= before.Seq && before.Cluster != "" {
-		return doubt{}, false // of a leader that has not noticed its end, or of a connection that it had lost
+	if b.Term == before.Term && b.Seq <= before.Seq && before.Cluster != "" {
+		return doubt{}, false // of a connection that the leader had lost
 	}
 	p.last, p.heard = b, now
 	p.published = max(p.published, b.Published)

@@ -163,7 +163,7 @@ func (w *Watch) replaced() {
 		w.view = newView(true)
 		w.settled = false
 		w.round++
-		w.say(Update{Kind: Lost, Cause: "this is another cluster"})
+		w.say(Update{Kind: Lost, Cause: "this is another cluster, or an earlier state of it"})
 	} else {
 		w.takeBack()
 		w.view.restart()

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/internal/freeport"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -244,6 +246,38 @@ func TestClientWatchRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.equals("behind the restore", old)
+}
+
+// TestClientWatchPutBack: somebody puts back the files of an earlier time. The leader then
+// is one of an earlier term, and the watch goes back with it.
+func TestClientWatchPutBack(t *testing.T) {
+	t.Parallel()
+	c := single(t)
+	c.NATS = freeport.Address(t)
+	n := lead(t, c)
+	churn(t, n, 100, 20)
+	earlier := state(t, n, ">")
+	stop(t, n)
+	kept := t.TempDir()
+	if err := os.CopyFS(kept, os.DirFS(c.DataDir)); err != nil {
+		t.Fatal(err)
+	}
+	n = lead(t, c) // in the next term
+	stop(t, n)
+	n = lead(t, c)
+	m := mirrorOf(t, client(t, n.NATSURL()), ">", nats.WatchOptions{})
+	churn(t, n, 100, 20)
+	put(t, n, "new", "x")
+	m.equals("before", state(t, n, ">"))
+	m.mu.Lock()
+	m.back = true
+	m.mu.Unlock()
+	stop(t, n)
+	c.DataDir = kept
+	n = lead(t, c)
+	m.equals("behind files of an earlier time", earlier)
+	put(t, n, "later", "x")
+	m.equals("later", state(t, n, ">"))
 }
 
 // TestClientWatchBounds: a watch of too many keys ends with an error that says so.
