@@ -6,8 +6,6 @@ import (
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
-
-	"github.com/watchcast/watchcast/node"
 )
 
 // clientConns is how many connections 64 writers share, with each store.
@@ -15,7 +13,8 @@ const clientConns = 8
 
 // putsNATS is the puts a second that a node does for 64 clients by NATS requests,
 // each put on disk when it is answered, as a multiple of what etcd does by its own
-// protocol.
+// protocol. Beside it: as many requests to a service that stores nothing, and puts by the
+// embedded API, which tell what the two halves of a put cost.
 var putsNATS = &measure{
 	name:    "puts-nats",
 	figures: []figure{{"puts-nats", "ratio", atLeast(5)}},
@@ -27,7 +26,7 @@ var putsNATS = &measure{
 			return nil, err
 		}
 		defer stop()
-		put, hangUp, err := natsPutter(n)
+		put, hangUp, err := natsPutter(n.NATSURL())
 		if err != nil {
 			return nil, err
 		}
@@ -42,22 +41,34 @@ var putsNATS = &measure{
 			return nil, err
 		}
 		defer hangUpEtcd()
+		floor, stopFloor, err := remoteService(false)
+		if err != nil {
+			return nil, err
+		}
+		defer stopFloor()
+		ask, hangUpFloor, err := natsPutter(floor.url)
+		if err != nil {
+			return nil, err
+		}
+		defer hangUpFloor()
 		arm := func(put func(int) error) func() (float64, error) {
 			return func() (float64, error) { return putRate(s.duration, put) }
 		}
-		puts, err := interleave(ctx, s.samples, arm(put), arm(putEtcd))
+		puts, err := interleave(ctx, s.samples, arm(put), arm(putEtcd), arm(ask), arm(putter(n)))
 		if err != nil {
 			return nil, err
 		}
 		return []finding{{samples: ratios(puts[0], puts[1]), compare: map[string]float64{
-			"puts/s, node": median(puts[0]),
-			"puts/s, etcd": median(puts[1]),
+			"puts/s, node":           median(puts[0]),
+			"puts/s, etcd":           median(puts[1]),
+			"requests/s, NATS alone": median(puts[2]),
+			"puts/s, node, embedded": median(puts[3]),
 		}}}, nil
 	},
 }
 
 // natsPutter puts as any NATS client would, over TCP.
-func natsPutter(n *node.Node) (put func(key int) error, stop func(), err error) {
+func natsPutter(url string) (put func(key int) error, stop func(), err error) {
 	var conns []*natsgo.Conn
 	stop = func() {
 		for _, c := range conns {
@@ -65,7 +76,7 @@ func natsPutter(n *node.Node) (put func(key int) error, stop func(), err error) 
 		}
 	}
 	for range clientConns {
-		c, err := natsgo.Connect(n.NATSURL())
+		c, err := natsgo.Connect(url)
 		if err != nil {
 			stop()
 			return nil, nil, err

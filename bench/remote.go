@@ -12,12 +12,15 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/watchcast/watchcast/node"
 )
 
 // remote is a store, or a broker alone, with watchers of one key in other "processes":
 // behind connections over TCP of their own.
 type remote struct {
 	name string
+	url  string                                        // of the broker, if it is one
 	put  func(ctx context.Context, value []byte) error // to the key, over TCP
 	// watch registers watchers over so many connections; each calls received for every
 	// change. The returned function ends them.
@@ -87,6 +90,7 @@ func subscribeMany(url, subject string, watchers, connections int, received func
 func remoteNode(url string, c *natsgo.Conn) remote {
 	return remote{
 		name: "node",
+		url:  url,
 		put: func(_ context.Context, value []byte) error {
 			reply, err := c.Request("kv.put."+remoteKey, value, remotePatience)
 			if err == nil && reply.Header.Get("Nats-Service-Error") != "" {
@@ -98,6 +102,48 @@ func remoteNode(url string, c *natsgo.Conn) remote {
 			return subscribeMany(url, "watch."+remoteKey, watchers, connections, received)
 		},
 	}
+}
+
+// remoteService is a NATS server and, in its process, a service that stores nothing: it
+// answers each request, and may publish what came. No store whose writes are NATS requests
+// and whose events are NATS messages is faster here.
+func remoteService(publishes bool) (remote, func(), error) {
+	s, err := startServer(nil)
+	if err != nil {
+		return remote{}, nil, err
+	}
+	all := closers{s.Shutdown}
+	var conns []*natsgo.Conn
+	for range 2 { // as a node has
+		c, err := natsgo.Connect("", natsgo.InProcessServer(s))
+		if err != nil {
+			all.close()
+			return remote{}, nil, err
+		}
+		all.add(c.Close)
+		conns = append(conns, c)
+	}
+	_, err = conns[0].Subscribe("kv.put.>", func(m *natsgo.Msg) {
+		if publishes {
+			conns[1].Publish("watch."+remoteKey, m.Data)
+		}
+		m.Respond(nil)
+	})
+	if err == nil {
+		err = conns[0].Flush()
+	}
+	var client *natsgo.Conn
+	if err == nil {
+		client, err = natsgo.Connect(s.ClientURL())
+	}
+	if err != nil {
+		all.close()
+		return remote{}, nil, err
+	}
+	all.add(client.Close)
+	r := remoteNode(s.ClientURL(), client)
+	r.name = "NATS alone"
+	return r, all.close, nil
 }
 
 // remoteEtcd is one member of etcd.
@@ -150,7 +196,7 @@ func remoteEtcd(p *etcdPeer) (remote, func(), error) {
 
 // besideEtcd starts a node and etcd, with their files on the disk, and runs a measure of
 // both.
-func besideEtcd(ctx context.Context, e env, measure func(ours, etcd remote) ([]finding, error)) ([]finding, error) {
+func besideEtcd(ctx context.Context, e env, measure func(n *node.Node, ours, etcd remote) ([]finding, error)) ([]finding, error) {
 	n, stop, err := startNode(ctx, e.dir)
 	if err != nil {
 		return nil, err
@@ -171,7 +217,7 @@ func besideEtcd(ctx context.Context, e env, measure func(ours, etcd remote) ([]f
 		return nil, err
 	}
 	defer hangUp()
-	return measure(remoteNode(n.NATSURL(), conn), etcd)
+	return measure(n, remoteNode(n.NATSURL(), conn), etcd)
 }
 
 // startServer starts a NATS server alone.

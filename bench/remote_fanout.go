@@ -6,11 +6,13 @@ import (
 
 	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/nats"
+	"github.com/watchcast/watchcast/node"
 )
 
 // remoteFanout is the deliveries a second of changes of one key to 100 and 1,000
-// watchers behind 8 connections over TCP: as a multiple of what etcd does, and as a part
-// of what a NATS server alone does with the same message.
+// watchers behind 8 connections over TCP: as a multiple of what etcd does, with writers
+// over TCP; and as a part of what a NATS server alone does with the same message, which
+// comes from within the process, as the node's writes do then.
 var remoteFanout = &measure{
 	name: "remote-fanout",
 	figures: []figure{
@@ -32,10 +34,15 @@ var remoteFanout = &measure{
 			return nil, err
 		}
 		defer hangUp()
-		return besideEtcd(ctx, e, func(ours, etcd remote) ([]finding, error) {
+		return besideEtcd(ctx, e, func(n *node.Node, ours, etcd remote) ([]finding, error) {
+			within := ours
+			within.put = func(ctx context.Context, value []byte) error {
+				_, err := n.Put(ctx, remoteKey, value)
+				return err
+			}
 			var found []finding
 			for _, watchers := range []int{100, 1000} {
-				pair, err := compareFanOut(ctx, s, watchers, ours, etcd, core)
+				pair, err := compareFanOut(ctx, s, watchers, ours, etcd, within, core)
 				if err != nil {
 					return nil, err
 				}
@@ -46,24 +53,25 @@ var remoteFanout = &measure{
 	},
 }
 
-// compareFanOut returns the rate of ours as a multiple of that of etcd, and as a part of
-// that of the server alone.
-func compareFanOut(ctx context.Context, s size, watchers int, ours, etcd, core remote) ([]finding, error) {
+// compareFanOut returns the rate of ours as a multiple of that of etcd, and the rate with
+// writers within the process as a part of that of the server alone.
+func compareFanOut(ctx context.Context, s size, watchers int, ours, etcd, within, core remote) ([]finding, error) {
 	arm := func(r remote, putters int) func() (float64, error) {
 		return func() (float64, error) { return r.fanOut(ctx, watchers, s.count/watchers, putters) }
 	}
-	rates, err := interleave(ctx, s.samples, arm(ours, writers), arm(etcd, writers), arm(core, 1))
+	rates, err := interleave(ctx, s.samples, arm(ours, writers), arm(etcd, writers), arm(within, writers), arm(core, 1))
 	if err != nil {
 		return nil, err
 	}
 	compare := map[string]float64{
-		"deliveries/s, node":        median(rates[0]),
-		"deliveries/s, etcd":        median(rates[1]),
-		"deliveries/s, NATS server": median(rates[2]),
+		"deliveries/s, node":                 median(rates[0]),
+		"deliveries/s, etcd":                 median(rates[1]),
+		"deliveries/s, node, writers within": median(rates[2]),
+		"deliveries/s, NATS server":          median(rates[3]),
 	}
 	return []finding{
 		{samples: ratios(rates[0], rates[1]), compare: compare},
-		{samples: ratios(rates[0], rates[2]), compare: compare},
+		{samples: ratios(rates[2], rates[3]), compare: compare},
 	}, nil
 }
 

@@ -20,7 +20,7 @@ var remoteLatency = &measure{
 	full:    size{samples: 11, count: 500},
 	tiny:    size{samples: 2, count: 5},
 	run: func(ctx context.Context, e env, s size) ([]finding, error) {
-		return besideEtcd(ctx, e, func(ours, etcd remote) ([]finding, error) { return compareLatency(ctx, s, ours, etcd) })
+		return besideEtcd(ctx, e, func(_ *node.Node, ours, etcd remote) ([]finding, error) { return compareLatency(ctx, s, ours, etcd) })
 	},
 }
 
@@ -64,11 +64,20 @@ var remoteLatencyMemory = &measure{
 	},
 }
 
+// compareLatency also takes the latency of a service that stores nothing, to tell what a
+// store could save.
 func compareLatency(ctx context.Context, s size, ours, peer remote) ([]finding, error) {
-	arm := func(r remote) func() ([]float64, error) {
-		return func() ([]float64, error) { return r.latency(ctx, s.count) }
+	floor, stop, err := remoteService(true)
+	if err != nil {
+		return nil, err
 	}
-	samples, err := interleave(ctx, s.samples, arm(ours), arm(peer))
+	defer stop()
+	arms := []remote{ours, peer, floor}
+	var runs []func() ([]float64, error)
+	for _, r := range arms {
+		runs = append(runs, func() ([]float64, error) { return r.latency(ctx, s.count) })
+	}
+	samples, err := interleave(ctx, s.samples, runs...)
 	if err != nil {
 		return nil, err
 	}
@@ -79,12 +88,12 @@ func compareLatency(ctx context.Context, s size, ours, peer remote) ([]finding, 
 		}
 		return values
 	}
-	return []finding{{samples: ratios(at(0, 0.5), at(1, 0.5)), compare: map[string]float64{
-		"p50, node, µs":                       median(at(0, 0.5)),
-		"p99, node, µs":                       median(at(0, 0.99)),
-		fmt.Sprintf("p50, %s, µs", peer.name): median(at(1, 0.5)),
-		fmt.Sprintf("p99, %s, µs", peer.name): median(at(1, 0.99)),
-	}}}, nil
+	compare := make(map[string]float64)
+	for i, r := range arms {
+		compare[fmt.Sprintf("p50, %s, µs", r.name)] = median(at(i, 0.5))
+		compare[fmt.Sprintf("p99, %s, µs", r.name)] = median(at(i, 0.99))
+	}
+	return []finding{{samples: ratios(at(0, 0.5), at(1, 0.5)), compare: compare}}, nil
 }
 
 // remoteJetStream is a key-value bucket in memory.
