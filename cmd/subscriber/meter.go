@@ -60,8 +60,11 @@ func (m *meter) note(u nats.Update) {
 func (m *meter) print() error {
 	now := m.now()
 	rate := float64(m.count) / now.Sub(m.since).Seconds()
-	at := func(p float64) time.Duration {
-		return time.Duration(m.lag.ValueAtPercentile(p)) * time.Microsecond
+	at := func(p float64) string {
+		if m.lag.TotalCount() == 0 {
+			return "-"
+		}
+		return (time.Duration(m.lag.ValueAtPercentile(p)) * time.Microsecond).String()
 	}
 	s := m.from.stats()
 	state := "fresh"
@@ -75,7 +78,7 @@ func (m *meter) print() error {
 		}
 		rows := []string{
 			fmt.Sprintf("changes   %d, %.0f/s", m.total, rate),
-			fmt.Sprintf("delay     p50 %v, p99 %v, max %v", at(50), at(99), at(100)),
+			fmt.Sprintf("delay     p50 %s, p99 %s, max %s", at(50), at(99), at(100)),
 			fmt.Sprintf("losses    %d found, %d changes made up for, %d catch-ups", s.Losses, s.Healed, s.CatchUps),
 			fmt.Sprintf("keys      %d, %d updates wait, %s", s.Keys, s.Pending, state),
 		}
@@ -84,7 +87,7 @@ func (m *meter) print() error {
 		}
 		m.drawn = len(rows)
 	} else {
-		_, err = fmt.Fprintf(m.w, "changes %d rate %.0f/s delay p50 %v p99 %v max %v losses %d healed %d catch-ups %d keys %d waiting %d %s\n",
+		_, err = fmt.Fprintf(m.w, "changes %d rate %.0f/s delay p50 %s p99 %s max %s losses %d healed %d catch-ups %d keys %d waiting %d %s\n",
 			m.total, rate, at(50), at(99), at(100), s.Losses, s.Healed, s.CatchUps, s.Keys, s.Pending, state)
 	}
 	m.since, m.count = now, 0
