@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -63,16 +62,12 @@ func startTrio(ctx context.Context, dir string) (_ *trio, err error) {
 		}
 	}()
 	peers := make(map[string]string)
-	for _, id := range []string{"n1", "n2", "n3"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		peers[id] = l.Addr().String()
-		if err := l.Close(); err != nil {
-			return nil, err
-		}
+	addrs, err := freeAddresses(3)
+	if err != nil {
+		return nil, err
+	}
+	for i, addr := range addrs {
+		peers[fmt.Sprintf("n%d", i+1)] = addr
 	}
 	var nodes []*node.Node
 	for id, addr := range peers {

@@ -29,6 +29,7 @@ var measures = []*measure{
 	startSnapshot,
 	keyMemory,
 	followerLag,
+	failover,
 }
 
 // measure takes one or several figures.
