@@ -110,19 +110,19 @@ func (c *Cursor) poll(buf []*Event) []*Event {
 			buf = c.take(buf, e)
 			continue
 		}
-		start := len(buf)
-		for end := c.pos + uint64(e.BatchSize); c.pos < end; c.pos++ {
-			if e = c.load(c.pos); e == nil {
-				break
+		start, revision := len(buf), e.Revision
+		for end := min(c.pos+uint64(e.BatchSize), head); c.pos < end; c.pos++ {
+			if e = c.load(c.pos); e == nil || e.Revision != revision {
+				break // lapped; or a batch that is shorter than it says
 			}
 			buf = append(buf, e)
 		}
-		if e == nil || e.Revision <= c.last {
+		if e == nil || revision <= c.last {
 			clear(buf[start:]) // lapped within it, so lost as a whole; or read already
 			buf = buf[:start]
 			continue
 		}
-		c.last = e.Revision
+		c.last = revision
 	}
 	return buf
 }
