@@ -20,8 +20,8 @@ func (w *watcher) end(err error, drain bool) {
 	}
 }
 
-// finish is end, but for what may have to wait for the consumer: the caller closes
-// what it returns.
+// finish is end, but for what the owner has a hand in: the caller closes what it
+// returns.
 func (w *watcher) finish(err error, drain bool) (behind *catchUp) {
 	w.mu.Lock()
 	if !drain {
@@ -47,13 +47,17 @@ func (w *watcher) finish(err error, drain bool) (behind *catchUp) {
 	return behind
 }
 
-// discard drops what the extra part holds, and returns what is to be closed.
+// discard drops what the extra part holds, and returns what is to be closed: nothing
+// if a consumer is at it, who does it then.
 func (w *watcher) discard() (behind *catchUp) {
 	x := w.extra
 	if x == nil {
 		return nil
 	}
-	behind, x.catchUp, x.progress = x.catchUp, nil, nil
+	if !w.flags.have(reading) {
+		behind = x.catchUp
+	}
+	x.catchUp, x.progress = nil, nil
 	if a := x.adapter; a != nil && !a.over {
 		a.over = true
 		close(a.cut)

@@ -113,11 +113,11 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 		if err := w.prepare(r, &o); err != nil {
 			return nil, err
 		}
-		defer func(behind *catchUp) {
+		defer func() {
 			if !begun {
-				behind.close()
+				w.end(ErrClosed, false)
 			}
-		}(w.extra.catchUp)
+		}()
 	}
 
 	r.closeMu.RLock()
@@ -201,7 +201,7 @@ func (w *watcher) prepare(r *Registry, o *watchOptions) error {
 		if r.options.Snapshot == nil {
 			return fmt.Errorf("%w: WithInitial needs RegistryOptions.Snapshot, which is nil", ErrBadOption)
 		}
-		s, err := r.options.Snapshot(c.filter)
+		s, err := r.options.take(c.filter)
 		if err != nil {
 			return err
 		}

@@ -1,5 +1,7 @@
 package fanout
 
+import "errors"
+
 // take removes the next event. If there is none it returns why the watcher
 // ended, or, if it is to wait, the channel to wait on. It is told whether the
 // caller has waited, and so is no longer.
@@ -11,8 +13,12 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 			w.extra.armed = true // the signal may have been for Ready
 		}
 	}
-	if w.behind() != nil {
-		if e = w.takeBehind(); e != nil {
+	if c := w.behind(); c != nil && !w.flags.have(reading) {
+		w.flags.put(reading, true)
+		w.mu.Unlock()
+		e = w.takeBehind(c)
+		w.mu.Lock()
+		if e != nil {
 			next := w.waker()
 			w.mu.Unlock()
 			signal(next)
@@ -43,21 +49,33 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 }
 
 // takeBehind takes an event while the watcher catches up; nil if that is over or
-// has to wait. It is called with mu held and lets go of it meanwhile.
-func (w *watcher) takeBehind() *Event {
-	c := w.extra.catchUp
-	w.mu.Unlock()
-	e, cancel := c.next(w)
+// has to wait. The caller has set reading, which is over when it returns.
+func (w *watcher) takeBehind(c *catchUp) (e *Event) {
+	cancel := errGone // stays if a function of the snapshot ends the goroutine
+	defer func() { w.handBack(c, cancel) }()
+	e, cancel = c.next(w)
+	return e
+}
+
+// handBack ends reading, and the watcher if it must end.
+func (w *watcher) handBack(c *catchUp, cancel error) {
 	if cancel != nil {
-		e = nil
-		w.registry.stats.cancelled.Add(1)
+		if errors.Is(cancel, ErrLagged) {
+			w.registry.stats.cancelled.Add(1)
+		}
 		w.end(cancel, false)
 	}
 	w.mu.Lock()
 	if cancel != nil && w.extra.err == nil {
 		w.extra.err = cancel // the dispatcher had ended first, and what was left to read is lost
 	}
-	return e
+	if w.extra.catchUp != c { // live, or ended: whoever did that left the rest to be done here
+		w.mu.Unlock()
+		c.close()
+		w.mu.Lock()
+	}
+	w.flags.put(reading, false)
+	w.mu.Unlock()
 }
 
 // leave takes back that the caller waits.
