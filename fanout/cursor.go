@@ -29,6 +29,7 @@ type Cursor struct {
 
 	tick   <-chan time.Time // if set, ends a wait too
 	ticked bool             // it did
+	due    <-chan time.Time // the same, for a line about losses
 }
 
 // Cursor returns a reader whose first event is the first with a revision above
@@ -217,6 +218,7 @@ func (c *Cursor) wait(ctx context.Context) error {
 		case <-c.wake:
 		case <-c.tick:
 			c.ticked = true
+		case <-c.due:
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -145,7 +146,8 @@ func TestDispatcherOptions(t *testing.T) {
 	}
 }
 
-// TestLossReport: one line a period, with what was lost since the last one.
+// TestLossReport: one line a period, with what was lost since the last one, also if
+// nothing follows a loss, nobody watches any more, or the dispatcher ends.
 func TestLossReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -177,12 +179,62 @@ func TestLossReport(t *testing.T) {
 		h.put("a", "a")
 		lines()
 		<-time.After(reportPeriod)
+		lines("dropped=2 gap_revisions=0 watchers=1")
+		<-time.After(reportPeriod - 1)
 		h.put("b", "b", "b", "b", "b", "b", "b")
-		lines("dropped=2 gap_revisions=3 watchers=1")
-		<-time.After(reportPeriod)
-		h.put("b")
 		lines()
-		wantDrain(t, w, 1, -2, -8)
+		h.put("a")
+		lines()
+		<-time.After(1)
+		lines("dropped=1 gap_revisions=3 watchers=1")
+		<-time.After(2 * reportPeriod)
+		lines()
+		h.put("a")
+		lines("dropped=1 gap_revisions=0 watchers=1") // at once
+		h.put("b", "a")
+		wantDrain(t, w, 1, -2, -16)
+		w.Stop()
+		h.put("b") // now it rests
+		<-time.After(reportPeriod)
+		lines("dropped=1 gap_revisions=0 watchers=0")
+		<-time.After(2 * reportPeriod)
+		lines()
+		w = h.watchKey(t, "a", WithBuffer(1))
+		h.put("a", "a")
+		lines("dropped=1 gap_revisions=0 watchers=1")
+		h.put("a")
+		lines()
+		h.stop()
+		lines("dropped=1 gap_revisions=0 watchers=1")
+	})
+}
+
+// TestLossReportWakesNobody: while no line waits, or nobody reads them, there is no
+// timer, and the dispatcher sleeps.
+func TestLossReportWakesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logged := &harness{ring: newTestRing(t, 16), registry: newTestRegistry(t, RegistryOptions{})}
+		logged.join(t, DispatcherOptions{Spin: -1, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		silent := newHarness(t, 16, RegistryOptions{})
+		for h, want := range map[*harness]bool{logged: true, silent: false} {
+			h.run(t)
+			h.watchKey(t, "a", WithBuffer(1))
+			waits := func(want bool, when string) {
+				t.Helper()
+				synctest.Wait()
+				if got := h.dispatcher.report.timer != nil; got != want || (h.dispatcher.cursor.due != nil) != want {
+					t.Errorf("a timer runs: %v, want %v; %s", got, want, when)
+				}
+			}
+			h.put("a")
+			waits(false, "nothing was lost")
+			h.put("a")
+			waits(false, "what was lost has been told")
+			h.put("a")
+			waits(want, "a line waits")
+			<-time.After(reportPeriod)
+			waits(false, "it was told")
+		}
 	})
 }
 
