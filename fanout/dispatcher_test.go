@@ -1,12 +1,12 @@
 package fanout
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,11 +146,33 @@ func TestDispatcherOptions(t *testing.T) {
 	}
 }
 
+// logged is lines of a log, written and read by any goroutine.
+type logged struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+// Write takes one line.
+func (l *logged) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, strings.TrimSuffix(string(line), "\n"))
+	return len(line), nil
+}
+
+// take returns the lines since the last time.
+func (l *logged) take() (lines []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines, l.lines = l.lines, nil
+	return lines
+}
+
 // TestLossReport: one line a period, with what was lost since the last one, also if
 // nothing follows a loss, nobody watches any more, or the dispatcher ends.
 func TestLossReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out logged
 		h := &harness{ring: newTestRing(t, 4), registry: newTestRegistry(t, RegistryOptions{})}
 		h.join(t, DispatcherOptions{Spin: -1, Logger: slog.New(slog.NewTextHandler(&out, nil))})
 		h.run(t)
@@ -158,10 +180,7 @@ func TestLossReport(t *testing.T) {
 		lines := func(want ...string) {
 			t.Helper()
 			synctest.Wait()
-			got := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
-			if out.Len() == 0 {
-				got = nil
-			}
+			got := out.take()
 			if len(got) != len(want) {
 				t.Fatalf("logged %q, want %d lines", got, len(want))
 			}
@@ -170,7 +189,6 @@ func TestLossReport(t *testing.T) {
 					t.Fatalf("logged %q, want %q in it", got[i], want[i])
 				}
 			}
-			out.Reset()
 		}
 		h.put("a")
 		lines()
@@ -210,30 +228,31 @@ func TestLossReport(t *testing.T) {
 }
 
 // TestLossReportWakesNobody: while no line waits, or nobody reads them, there is no
-// timer, and the dispatcher sleeps.
+// timer, so an idle dispatcher sleeps. Each step of it is taken by hand.
 func TestLossReportWakesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		logged := &harness{ring: newTestRing(t, 16), registry: newTestRegistry(t, RegistryOptions{})}
-		logged.join(t, DispatcherOptions{Spin: -1, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		read := &harness{ring: newTestRing(t, 16), registry: newTestRegistry(t, RegistryOptions{})}
+		read.join(t, DispatcherOptions{Spin: -1, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 		silent := newHarness(t, 16, RegistryOptions{})
-		for h, want := range map[*harness]bool{logged: true, silent: false} {
-			h.run(t)
+		for h, want := range map[*harness]bool{read: true, silent: false} {
+			d := h.dispatcher
 			h.watchKey(t, "a", WithBuffer(1))
-			waits := func(want bool, when string) {
+			step := func(want bool, when string) {
 				t.Helper()
-				synctest.Wait()
-				if got := h.dispatcher.report.timer != nil; got != want || (h.dispatcher.cursor.due != nil) != want {
+				d.deliver(d.cursor.Poll(make([]*Event, 0, 16)))
+				d.report.line(d)
+				if got := d.report.timer != nil; got != want || (d.cursor.due != nil) != want {
 					t.Errorf("a timer runs: %v, want %v; %s", got, want, when)
 				}
 			}
 			h.put("a")
-			waits(false, "nothing was lost")
+			step(false, "nothing was lost")
 			h.put("a")
-			waits(false, "what was lost has been told")
+			step(false, "what was lost has been told")
 			h.put("a")
-			waits(want, "a line waits")
+			step(want, "a line waits")
 			<-time.After(reportPeriod)
-			waits(false, "it was told")
+			step(false, "it was told")
 		}
 	})
 }
