@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"slices"
 	"sort"
@@ -84,8 +85,8 @@ func (r *Ring) search(after uint64) (pos uint64, lost bool) {
 func (c *Cursor) Last() uint64 { return c.last }
 
 // Poll appends what can be read now to buf, as far as its capacity goes, and
-// returns it: events in order, each once, whole revisions only. Where events
-// were lost it has a [Lagged] event with their range. It never blocks, and it
+// returns it: events in order, each once, whole revisions only; without capacity to
+// spare, none. Where events were lost it has a [Lagged] event with their range. It never blocks, and it
 // returns buf unchanged if there is nothing to read. It allocates only for a
 // Lagged event, or if the events of one revision do not fit.
 func (c *Cursor) Poll(buf []*Event) []*Event {
@@ -188,9 +189,13 @@ func (c *Cursor) lapped() (marker *Event, head uint64) {
 }
 
 // Next waits until there is something to read and appends it to buf as
-// [Cursor.Poll] does. The error is that of ctx. It blocks only the caller. If buf
-// has no capacity to spare it grows.
+// [Cursor.Poll] does. The error is the cause of ctx, or wraps [ErrBadOption] if
+// there is no context. It blocks only the caller. If buf has no capacity to spare it
+// grows.
 func (c *Cursor) Next(ctx context.Context, buf []*Event) ([]*Event, error) {
+	if ctx == nil {
+		return buf, fmt.Errorf("%w: the context is nil", ErrBadOption)
+	}
 	buf = slices.Grow(buf, 1)
 	n := len(buf)
 	for {

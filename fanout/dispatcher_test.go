@@ -106,7 +106,8 @@ func TestOversizedBatch(t *testing.T) {
 // that the bubble comes to rest, and Flush finds it.
 func TestDispatcherParks(t *testing.T) {
 	bubble(t, 64, func(t *testing.T, h *harness) {
-		h.watchKey(t, "b")
+		w := h.watchKey(t, "b")
+		defer w.Stop() // or the collector does, and the dispatcher rests
 		for range 3 {
 			synctest.Wait()
 			if n := h.ring.parked.Load(); n != 1 {
@@ -217,7 +218,8 @@ func TestLossReport(t *testing.T) {
 		lines("dropped=1 gap_revisions=0 watchers=0")
 		<-time.After(2 * reportPeriod)
 		lines()
-		w = h.watchKey(t, "a", WithBuffer(1))
+		last := h.watchKey(t, "a", WithBuffer(1))
+		defer last.Stop()
 		h.put("a", "a")
 		lines("dropped=1 gap_revisions=0 watchers=1")
 		h.put("a")
@@ -236,7 +238,8 @@ func TestLossReportWakesNobody(t *testing.T) {
 		silent := newHarness(t, 16, RegistryOptions{})
 		for h, want := range map[*harness]bool{read: true, silent: false} {
 			d := h.dispatcher
-			h.watchKey(t, "a", WithBuffer(1))
+			w := h.watchKey(t, "a", WithBuffer(1))
+			defer w.Stop() // the collector would, before it has lost anything
 			step := func(want bool, when string) {
 				t.Helper()
 				d.deliver(d.cursor.Poll(make([]*Event, 0, 16)))

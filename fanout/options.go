@@ -188,7 +188,8 @@ type DispatcherOptions struct {
 	ProgressInterval time.Duration
 	// Observe is called after each read of the ring that was delivered, in the
 	// dispatcher's goroutine: it must not block, and its time is taken from
-	// delivery. Default: none, and then nothing is measured.
+	// delivery. If it panics, so does [Dispatcher.Run], once it has ended the
+	// watchers. Default: none, and then nothing is measured.
 	Observe func(Delivery)
 	// Logger gets one line a minute at most for what is lost, in the dispatcher's
 	// goroutine: at once, or when a minute has passed since the last line, or when

@@ -163,7 +163,8 @@ func NewRing(o RingOptions) (*Ring, error) {
 
 // Push stages e; readers see it after the next [Ring.Flush]. Only the producer
 // goroutine may call it, with revisions that grow, the events of a batch one
-// after another, and each event once. It never blocks and does not allocate.
+// after another, and each event once. It never blocks, and allocates only what [Ring]
+// says, and the Lagged event of which more below.
 //
 // A nil event stands for no change: it is left out, and the batch that it was
 // meant for is so much shorter. A producer that changed something and cannot say

@@ -424,10 +424,3 @@ func TestSnapshotPanics(t *testing.T) {
 		s.wantLen(t, 0)
 	})
 }
-
-// TestNextWithoutContext: it is bad input, and no panic.
-func TestNextWithoutContext(t *testing.T) {
-	h := newHarness(t, 4, RegistryOptions{})
-	_, err := h.watchKey(t, "a").Next(nil)
-	wantBadOption(t, err, "the context is nil")
-}

@@ -12,8 +12,7 @@ import (
 // nobody anything. Get one from [Registry.WatchKey] or [Registry.Watch].
 //
 // One goroutine at a time should receive (several may, and then share the
-// events). [Watcher.Stop], [Watcher.Err] and [Watcher.Dropped] may be called
-// from any.
+// events). All other methods may be called from any.
 //
 // A Watcher that becomes unreachable without Stop is unregistered: nobody can
 // receive from it any more. That is a safety net for a mistake, at the
