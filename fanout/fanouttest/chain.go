@@ -73,9 +73,10 @@ func (c *Chain) Stand(revision uint64, state State) {
 }
 
 // See takes the next event and judges it. A control event is Fresh and changes
-// nothing; it is for the receiver to read again and Stand.
+// nothing; it is for the receiver to read again and Stand. So is nil, which is no
+// event.
 func (c *Chain) See(e *fanout.Event) Verdict {
-	if e.Control() {
+	if e == nil || e.Control() {
 		return Fresh
 	}
 	was, seen := c.links[e.Key]
