@@ -1,6 +1,9 @@
 package fanout
 
-import "context"
+import (
+	"context"
+	"sync/atomic"
+)
 
 // adapter hands a watcher's events over on a channel. Its goroutine is the only
 // one that sends, and closes the channel when the watcher has ended.
@@ -8,7 +11,10 @@ type adapter struct {
 	events chan *Event
 	cut    chan struct{} // closed when the watcher is stopped: nothing more is handed over
 	done   chan struct{} // closed when the goroutine has ended
-	over   bool          // it has nothing to hand over any more; guarded by the watcher's mutex
+	// It has an event that it may hand over. Set before it looks at cut, which is
+	// closed before Stop looks at this: so one of the two sees the other.
+	handing atomic.Bool
+	over    bool // it has nothing to hand over any more; guarded by the watcher's mutex
 }
 
 // Chan returns a channel of the events, for those who want to select on it; it is
@@ -16,7 +22,7 @@ type adapter struct {
 // call. Next, TryNext and Ready cost less, and nothing needs a goroutine with
 // them: the first call of Chan starts one, which holds one event at most that has
 // left the buffer, and which ends when the channel has been closed; Stop waits for
-// it. So a watcher with Chan must be stopped, by Stop or by its context: what its
+// it, unless it is reading a [Snapshot]. So a watcher with Chan must be stopped, by Stop or by its context: what its
 // goroutine holds does not become unreachable.
 func (w *Watcher) Chan() <-chan *Event {
 	w.inner.mu.Lock()
@@ -40,10 +46,17 @@ func (a *adapter) run(w *Watcher) {
 			w.inner.mu.Unlock()
 			return
 		}
+		a.handing.Store(true)
+		select {
+		case <-a.cut: // first: beside a receiver it would be one of two
+			return
+		default:
+		}
 		select {
 		case a.events <- e:
 		case <-a.cut:
 			return
 		}
+		a.handing.Store(false)
 	}
 }

@@ -1,21 +1,5 @@
 package fanout
 
-import "sync"
-
-// Snapshot is a state at one revision, for watchers that begin with it.
-type Snapshot struct {
-	// Revision is where the state stands: it has every change up to it, and
-	// none above.
-	Revision uint64
-	// Next returns the entries one by one, each as the [Put] that made it, then
-	// nil. It is called from one goroutine at a time, some time later, and not
-	// after Close.
-	Next func() *Event
-	// Close releases the state; nil if there is nothing to release. It is
-	// called once, also if not all entries were taken.
-	Close func()
-}
-
 // catchUp brings a watcher from a snapshot, or from a revision in the ring's
 // history, to the present. It happens in the consumer's own goroutine: there is
 // no goroutine for it, and nothing is buffered but one read of the ring.
@@ -34,44 +18,50 @@ type Snapshot struct {
 //
 // A consumer that does not keep up, or does not come, falls off the ring like
 // any reader, and gets the marker with the exact range.
+//
+// # Who may touch it
+//
+// One consumer at a time, for whom the watcher's flag reading is set; others who
+// come meanwhile wait as for any event. No lock is held while the owner's state is
+// read, which takes as long as the owner likes, and may call the watcher. So who
+// ends the watcher does not wait either: it takes the catchUp away, and whoever is
+// at it closes it when done; or the one who takes it away, if nobody is.
 type catchUp struct {
-	mu       sync.Mutex // consumers take turns; never held by the dispatcher
-	snapshot *Snapshot  // nil once it is through
+	snapshot *Snapshot // nil once it is through
 	filter   Filter
 	cursor   *Cursor
 	read     []*Event // of the ring, not looked at yet
 	buf      []*Event
-	closed   bool // it is over: nothing more is to be read
 }
 
 const catchUpBatch = 64 // events read of the ring at a time
 
 // next returns the next event for w; nil if w is live, has ended, or must wait
-// for the writer (then its wake channel gets a signal). It may return why w must
+// for the writer (then its wake channel gets a signal). Or it returns why w must
 // end, which is the caller's to do.
-func (c *catchUp) next(w *watcher) (e *Event, cancel error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for !c.closed {
-		if e = c.step(w); e == nil {
-			return nil, nil
+func (c *catchUp) next(w *watcher) (*Event, error) {
+	for {
+		e, err := c.step(w)
+		if e == nil || err != nil {
+			return nil, err
 		}
-		wanted, cancel := w.caught(c, e)
-		if wanted || cancel != nil {
-			return e, cancel
+		switch verdict, err := w.caught(c, e); {
+		case err != nil || verdict == over:
+			return nil, err
+		case verdict == wanted:
+			return e, nil
 		}
 	}
-	return nil, nil
 }
 
 // step returns the next event that there is, wanted or not.
-func (c *catchUp) step(w *watcher) *Event {
+func (c *catchUp) step(w *watcher) (*Event, error) {
 	if s := c.snapshot; s != nil {
-		if e := s.Next(); e != nil {
-			return e
+		if e, err := s.read(); e != nil || err != nil {
+			return e, err
 		}
-		c.endSnapshot()
-		return &Event{Op: Progress, Revision: s.Revision}
+		c.snapshot = nil
+		return &Event{Op: Progress, Revision: s.Revision}, s.end()
 	}
 	for len(c.read) == 0 {
 		clear(c.buf)
@@ -80,53 +70,50 @@ func (c *catchUp) step(w *watcher) *Event {
 		if len(c.read) > 0 {
 			break
 		}
-		if w.goLive(c) {
-			c.cursor.Close() // without the watcher's lock, for which the dispatcher may wait
-			return nil
-		}
-		if c.cursor.park() {
-			return nil
+		if w.goLive(c) || c.cursor.park() {
+			return nil, nil
 		}
 	}
 	e := c.read[0]
 	c.read = c.read[1:]
-	return e
+	return e, nil
 }
 
-func (c *catchUp) endSnapshot() {
+// close releases what catching up holds. It is called once, without the watcher's
+// lock, for which the dispatcher may wait.
+func (c *catchUp) close() {
 	if s := c.snapshot; s != nil {
 		c.snapshot = nil
-		if s.Close != nil {
-			s.Close()
-		}
+		s.end() // the watcher has ended, and has its reason
 	}
-}
-
-// close releases what catching up holds. It waits for a consumer that is at it.
-func (c *catchUp) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	c.endSnapshot()
 	c.cursor.unpark(false)
 	c.cursor.Close()
 	c.read, c.buf = nil, nil
 }
 
+// verdict is what becomes of an event that was read while catching up.
+type verdict uint8
+
+const (
+	unwanted verdict = iota
+	wanted
+	over // the watcher has ended meanwhile
+)
+
 // caught counts an event that was read while catching up, and says whether it is
 // for the consumer, or why the watcher must end instead.
-func (w *watcher) caught(c *catchUp, e *Event) (wanted bool, cancel error) {
+func (w *watcher) caught(c *catchUp, e *Event) (verdict, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.extra.catchUp != c {
-		c.closed = true // stopped meanwhile, and who did waits to release the rest
-		return false, nil
+	switch {
+	case w.extra.catchUp != c:
+		return over, nil
+	case e.Op == Lagged && w.buf.policy == Cancel:
+		return over, laggedFrom(e.PrevRevision)
+	case !e.Control() && !(w.buf.ops.has(e.Op) && c.filter.Match(e.Key)):
+		return unwanted, nil
 	}
-	if e.Op == Lagged && w.buf.policy == Cancel {
-		return false, laggedFrom(e.PrevRevision)
-	}
-	wanted = e.Control() || w.buf.ops.has(e.Op) && c.filter.Match(e.Key)
-	if wanted && e.counts() {
+	if e.counts() {
 		w.matched++
 		w.delivered++
 	}
@@ -149,7 +136,5 @@ func (w *watcher) goLive(c *catchUp) bool {
 	w.epoch = epoch
 	w.above = c.cursor.Last()
 	w.extra.catchUp = nil
-	c.closed = true
-	c.cursor.unpark(false)
 	return true
 }

@@ -60,7 +60,7 @@ func (c *contexts) expire(g *contextGroup, cause error) {
 			behind = append(behind, b)
 		}
 	}
-	for _, b := range behind { // last, because one may wait for a consumer that reads
+	for _, b := range behind { // last, because the owner's state may take its time
 		b.close()
 	}
 }

@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"slices"
 	"sort"
@@ -29,6 +30,7 @@ type Cursor struct {
 
 	tick   <-chan time.Time // if set, ends a wait too
 	ticked bool             // it did
+	due    <-chan time.Time // the same, for a line about losses
 }
 
 // Cursor returns a reader whose first event is the first with a revision above
@@ -83,8 +85,8 @@ func (r *Ring) search(after uint64) (pos uint64, lost bool) {
 func (c *Cursor) Last() uint64 { return c.last }
 
 // Poll appends what can be read now to buf, as far as its capacity goes, and
-// returns it: events in order, each once, whole revisions only. Where events
-// were lost it has a [Lagged] event with their range. It never blocks, and it
+// returns it: events in order, each once, whole revisions only; without capacity to
+// spare, none. Where events were lost it has a [Lagged] event with their range. It never blocks, and it
 // returns buf unchanged if there is nothing to read. It allocates only for a
 // Lagged event, or if the events of one revision do not fit.
 func (c *Cursor) Poll(buf []*Event) []*Event {
@@ -110,19 +112,19 @@ func (c *Cursor) poll(buf []*Event) []*Event {
 			buf = c.take(buf, e)
 			continue
 		}
-		start := len(buf)
-		for end := c.pos + uint64(e.BatchSize); c.pos < end; c.pos++ {
-			if e = c.load(c.pos); e == nil {
-				break
+		start, revision := len(buf), e.Revision
+		for end := min(c.pos+uint64(e.BatchSize), head); c.pos < end; c.pos++ {
+			if e = c.load(c.pos); e == nil || e.Revision != revision {
+				break // lapped; or a batch that is shorter than it says
 			}
 			buf = append(buf, e)
 		}
-		if e == nil || e.Revision <= c.last {
+		if e == nil || revision <= c.last {
 			clear(buf[start:]) // lapped within it, so lost as a whole; or read already
 			buf = buf[:start]
 			continue
 		}
-		c.last = e.Revision
+		c.last = revision
 	}
 	return buf
 }
@@ -187,9 +189,13 @@ func (c *Cursor) lapped() (marker *Event, head uint64) {
 }
 
 // Next waits until there is something to read and appends it to buf as
-// [Cursor.Poll] does. The error is that of ctx. It blocks only the caller. If buf
-// has no capacity to spare it grows.
+// [Cursor.Poll] does. The error is the cause of ctx, or wraps [ErrBadOption] if
+// there is no context. It blocks only the caller. If buf has no capacity to spare it
+// grows.
 func (c *Cursor) Next(ctx context.Context, buf []*Event) ([]*Event, error) {
+	if ctx == nil {
+		return buf, fmt.Errorf("%w: the context is nil", ErrBadOption)
+	}
 	buf = slices.Grow(buf, 1)
 	n := len(buf)
 	for {
@@ -217,6 +223,7 @@ func (c *Cursor) wait(ctx context.Context) error {
 		case <-c.wake:
 		case <-c.tick:
 			c.ticked = true
+		case <-c.due:
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}

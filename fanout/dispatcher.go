@@ -99,8 +99,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 				events = make([]*Event, 0, maxRead) // a batch had made it grow
 			}
 			clear(events) // an idle dispatcher pins no event
-			d.report.line(d.options.Logger, d.registry)
 		}
+		d.report.line(d)
 		d.progress.tick(d)
 		switch {
 		case d.walk.active || d.progress.active:
@@ -117,6 +117,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	for d.walk.active {
 		d.flagSlice() // a loss is told before the end
 	}
+	d.report.end(d)
 	return context.Cause(ctx)
 }
 

@@ -1,11 +1,12 @@
 package fanout
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,7 +106,8 @@ func TestOversizedBatch(t *testing.T) {
 // that the bubble comes to rest, and Flush finds it.
 func TestDispatcherParks(t *testing.T) {
 	bubble(t, 64, func(t *testing.T, h *harness) {
-		h.watchKey(t, "b")
+		w := h.watchKey(t, "b")
+		defer w.Stop() // or the collector does, and the dispatcher rests
 		for range 3 {
 			synctest.Wait()
 			if n := h.ring.parked.Load(); n != 1 {
@@ -145,10 +147,33 @@ func TestDispatcherOptions(t *testing.T) {
 	}
 }
 
-// TestLossReport: one line a period, with what was lost since the last one.
+// logged is lines of a log, written and read by any goroutine.
+type logged struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+// Write takes one line.
+func (l *logged) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, strings.TrimSuffix(string(line), "\n"))
+	return len(line), nil
+}
+
+// take returns the lines since the last time.
+func (l *logged) take() (lines []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines, l.lines = l.lines, nil
+	return lines
+}
+
+// TestLossReport: one line a period, with what was lost since the last one, also if
+// nothing follows a loss, nobody watches any more, or the dispatcher ends.
 func TestLossReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out logged
 		h := &harness{ring: newTestRing(t, 4), registry: newTestRegistry(t, RegistryOptions{})}
 		h.join(t, DispatcherOptions{Spin: -1, Logger: slog.New(slog.NewTextHandler(&out, nil))})
 		h.run(t)
@@ -156,10 +181,7 @@ func TestLossReport(t *testing.T) {
 		lines := func(want ...string) {
 			t.Helper()
 			synctest.Wait()
-			got := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
-			if out.Len() == 0 {
-				got = nil
-			}
+			got := out.take()
 			if len(got) != len(want) {
 				t.Fatalf("logged %q, want %d lines", got, len(want))
 			}
@@ -168,7 +190,6 @@ func TestLossReport(t *testing.T) {
 					t.Fatalf("logged %q, want %q in it", got[i], want[i])
 				}
 			}
-			out.Reset()
 		}
 		h.put("a")
 		lines()
@@ -177,12 +198,65 @@ func TestLossReport(t *testing.T) {
 		h.put("a", "a")
 		lines()
 		<-time.After(reportPeriod)
+		lines("dropped=2 gap_revisions=0 watchers=1")
+		<-time.After(reportPeriod - 1)
 		h.put("b", "b", "b", "b", "b", "b", "b")
-		lines("dropped=2 gap_revisions=3 watchers=1")
-		<-time.After(reportPeriod)
-		h.put("b")
 		lines()
-		wantDrain(t, w, 1, -2, -8)
+		h.put("a")
+		lines()
+		<-time.After(1)
+		lines("dropped=1 gap_revisions=3 watchers=1")
+		<-time.After(2 * reportPeriod)
+		lines()
+		h.put("a")
+		lines("dropped=1 gap_revisions=0 watchers=1") // at once
+		h.put("b", "a")
+		wantDrain(t, w, 1, -2, -16)
+		w.Stop()
+		h.put("b") // now it rests
+		<-time.After(reportPeriod)
+		lines("dropped=1 gap_revisions=0 watchers=0")
+		<-time.After(2 * reportPeriod)
+		lines()
+		last := h.watchKey(t, "a", WithBuffer(1))
+		defer last.Stop()
+		h.put("a", "a")
+		lines("dropped=1 gap_revisions=0 watchers=1")
+		h.put("a")
+		lines()
+		h.stop()
+		lines("dropped=1 gap_revisions=0 watchers=1")
+	})
+}
+
+// TestLossReportWakesNobody: while no line waits, or nobody reads them, there is no
+// timer, so an idle dispatcher sleeps. Each step of it is taken by hand.
+func TestLossReportWakesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		read := &harness{ring: newTestRing(t, 16), registry: newTestRegistry(t, RegistryOptions{})}
+		read.join(t, DispatcherOptions{Spin: -1, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		silent := newHarness(t, 16, RegistryOptions{})
+		for h, want := range map[*harness]bool{read: true, silent: false} {
+			d := h.dispatcher
+			w := h.watchKey(t, "a", WithBuffer(1))
+			defer w.Stop() // the collector would, before it has lost anything
+			step := func(want bool, when string) {
+				t.Helper()
+				d.deliver(d.cursor.Poll(make([]*Event, 0, 16)))
+				d.report.line(d)
+				if got := d.report.timer != nil; got != want || (d.cursor.due != nil) != want {
+					t.Errorf("a timer runs: %v, want %v; %s", got, want, when)
+				}
+			}
+			h.put("a")
+			step(false, "nothing was lost")
+			h.put("a")
+			step(false, "what was lost has been told")
+			h.put("a")
+			step(want, "a line waits")
+			<-time.After(reportPeriod)
+			step(false, "it was told")
+		}
 	})
 }
 

@@ -12,6 +12,12 @@ var (
 	ErrClosed = errors.New("fanout: closed")
 	// ErrLagged ends a watcher with the policy Cancel that lost something.
 	ErrLagged = errors.New("fanout: lagged")
+	// ErrSnapshot ends a watcher whose Snapshot panicked, or refuses it if
+	// RegistryOptions.Snapshot did; it wraps a [*PanicError].
+	ErrSnapshot = errors.New("fanout: the state cannot be read")
+	// ErrWithinSnapshot refuses Watcher.Next within a function of a [Snapshot]
+	// where it would wait for a state that is being read: for itself, as a rule.
+	ErrWithinSnapshot = errors.New("fanout: within a snapshot")
 	// ErrTooManyWatchers refuses a watcher beyond RegistryOptions.MaxWatchers.
 	ErrTooManyWatchers = errors.New("fanout: too many watchers")
 	// ErrBadKey refuses a key that is empty or too long.
@@ -24,6 +30,14 @@ var (
 	// with another; the text names it.
 	ErrBadOption = errors.New("fanout: bad option")
 )
+
+// PanicError is a panic of a function that the owner gave.
+type PanicError struct {
+	Value any    // of the panic
+	Stack []byte // where, as [debug.Stack] gives it
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
 // CompactedError refuses to start from a revision whose events are not all held
 // any more. Read the state and watch from there, or use [WithInitial].

@@ -80,7 +80,8 @@ type Event struct {
 	// count instead, which is of this process only.
 	Revision uint64
 	// PrevRevision is the revision of this key's previous change, a delete
-	// included; 0 if it never existed or its tombstone is forgotten. In a
+	// included; 0 if it never existed or its tombstone is forgotten, so 0 is no
+	// proof that nothing came before. In a
 	// Lagged event it is the first revision of the lost range. Behind a [Front]
 	// it stays the producer's, but in a Lagged event: compare it with
 	// SourceRevision.

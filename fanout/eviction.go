@@ -48,8 +48,20 @@ func (r *Ring) release() {
 			continue
 		}
 		oldest := r.blocks[at].Load().slots[r.first&r.within]
-		r.evict(r.first + uint64(max(1, oldest.BatchSize)))
+		r.evict(r.endOf(oldest))
 	}
+}
+
+// endOf returns the position behind the oldest revision, of which e is the first
+// event. A batch may be shorter than it says.
+func (r *Ring) endOf(e *Event) uint64 {
+	end := r.first + 1
+	for limit := min(r.first+uint64(max(1, e.BatchSize)), r.group); end < limit; end++ {
+		if r.blocks[r.index(end)].Load().slots[end&r.within].Revision != e.Revision {
+			break
+		}
+	}
+	return end
 }
 
 // evict moves the tail to end, where a revision begins, and makes the slots below

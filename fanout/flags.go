@@ -12,6 +12,7 @@ const (
 	registered             // whoever ends it takes it out of the registry; mu
 	ended                  // mu
 	inContext              // it was made under a context that may end; the contexts' lock, once
+	reading                // a consumer is at what the watcher catches up with; mu
 	awaited                // a consumer waits in Next, or has asked for Ready; mu: see heed
 )
 

@@ -212,8 +212,8 @@ func (f *Front) take() (oldest *batch) {
 
 // push numbers events and pushes them into the ring.
 func (f *Front) push(events []*Event) {
-	for _, e := range events {
-		if e.Batch == 0 {
+	for i, e := range events {
+		if e.Batch == 0 || i == 0 || e.SourceRevision != events[i-1].SourceRevision {
 			f.revision++
 		}
 		e.Revision = f.revision

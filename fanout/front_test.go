@@ -219,6 +219,36 @@ func TestFrontKeepsOrder(t *testing.T) {
 	}
 }
 
+// TestFrontLeavesNilOut: a nil event is no change, and a batch that lacks some, the
+// first one maybe, is a revision of its own all the same.
+func TestFrontLeavesNilOut(t *testing.T) {
+	r := newTestRing(t, 64)
+	p := newTestProducer(t, newTestFront(t, r))
+	c := r.Cursor(0)
+	p.Push(nil)
+	p.Flush()
+	wantOrigins(t, c)
+	p.Push(change("k", 1))
+	batches := [][]*Event{batchOf(2, "a", "b", "c"), batchOf(3, "a", "b", "c"), batchOf(4, "a", "b")}
+	batches[0][0], batches[1][2], batches[2][0], batches[2][1] = nil, nil, nil, nil
+	for _, batch := range batches {
+		for _, e := range batch {
+			p.Push(e)
+		}
+	}
+	p.Push(change("k", 5))
+	p.Flush()
+	first := batchOf(6, "a", "b")
+	p.Push(nil)
+	p.Push(first[1])
+	p.Flush()
+	events := c.pollAll()
+	wantEvents(t, events, 1, 2, 2, 3, 3, 4, 5)
+	if got, want := origins(events), []string{"1.1", "1.2", "1.2", "1.3", "1.3", "1.5", "1.6"}; !slices.Equal(got, want) {
+		t.Errorf("read %v, want %v", got, want)
+	}
+}
+
 func TestFrontAllocatesNothing(t *testing.T) {
 	r := newTestRing(t, 1024)
 	p := newTestProducer(t, newTestFront(t, r))

@@ -1,8 +1,9 @@
 package fanout
 
 // grouping sorts the events of one read of the ring by key, in the order in which
-// the keys come first, without those that nobody watches, so that the watchers of a key are looked up, locked and
-// woken once for all of them. Only the dispatcher's goroutine uses it.
+// the keys come first, without those that nobody watches, so that the watchers of a
+// key are looked up, locked and woken once for all of them. Only the dispatcher's
+// goroutine uses it.
 //
 // It is a hash table with open addressing over the groups. A slot says of which
 // read it is, so that it is not cleared in between.
@@ -30,8 +31,8 @@ type groupSlot struct {
 	group int32
 }
 
-// split returns a group for each key of events that may be watched. They are valid until forget is
-// called, which must be done before the next split.
+// split returns a group for each key of events that may be watched. They are valid
+// until forget is called, which must be done before the next split.
 func (g *grouping) split(events []*Event) []group {
 	if len(events) == 1 {
 		g.groups = append(g.groups, group{events: events, hash: g.hash(events[0].Key)})

@@ -21,8 +21,9 @@ type RegistryOptions struct {
 	Buffer int
 	// Snapshot returns the present state of the keys of filter, for watchers
 	// made with [WithInitial], in the goroutine that makes the watcher. Changes
-	// above its revision must be in the ring, or still to come. Default: none,
-	// and WithInitial is refused.
+	// above its revision must be in the ring, or still to come. Its error is that
+	// of the watch; if it panics that is [ErrSnapshot]. Default: none, and
+	// WithInitial is refused.
 	Snapshot func(filter Filter) (Snapshot, error)
 }
 
@@ -187,9 +188,12 @@ type DispatcherOptions struct {
 	ProgressInterval time.Duration
 	// Observe is called after each read of the ring that was delivered, in the
 	// dispatcher's goroutine: it must not block, and its time is taken from
-	// delivery. Default: none, and then nothing is measured.
+	// delivery. If it panics, so does [Dispatcher.Run], once it has ended the
+	// watchers. Default: none, and then nothing is measured.
 	Observe func(Delivery)
-	// Logger gets one line a period for what is lost. Default: nothing.
+	// Logger gets one line a minute at most for what is lost, in the dispatcher's
+	// goroutine: at once, or when a minute has passed since the last line, or when
+	// the dispatcher ends. Default: nothing.
 	Logger *slog.Logger
 }
 

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"context"
 	"testing"
 	"time"
 )
@@ -41,4 +42,12 @@ func TestBadOptionIsNamed(t *testing.T) {
 	wantBadOption(t, watch(WithPolicy(Conflate), WithBuffer(3)), "WithPolicy(Conflate)", "WithBuffer")
 	wantBadOption(t, watch(FromRevision(1), WithInitial()), "FromRevision", "WithInitial")
 	wantBadOption(t, watch(WithInitial()), "WithInitial", "RegistryOptions.Snapshot")
+	var none context.Context
+	_, err := h.watchKey(t, "a").Next(none)
+	wantBadOption(t, err, "context is nil")
+	_, err = h.ring.Cursor(0).Next(none, nil)
+	wantBadOption(t, err, "context is nil")
+	_, err = h.registry.WatchKey(none, "a")
+	wantBadOption(t, err, "context is nil")
+	wantBadOption(t, h.dispatcher.Run(none), "context is nil")
 }

@@ -27,7 +27,11 @@ type Producer struct {
 //
 // What is staged between two calls of Flush is published whole, or lost whole if
 // it exceeds the ring's slots, or, being of more than one revision, its MaxBytes.
+// A nil event is left out, as by [Ring.Push].
 func (p *Producer) Push(e *Event) {
+	if e == nil {
+		return
+	}
 	b := p.staged
 	if b == nil {
 		b = p.begin()

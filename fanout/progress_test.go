@@ -142,7 +142,8 @@ func TestProgressToMany(t *testing.T) {
 // later one is told again.
 func TestProgressOnlyWhileAsked(t *testing.T) {
 	bubble(t, 64, func(t *testing.T, h *harness) {
-		h.watchKey(t, "b")
+		other := h.watchKey(t, "b")
+		defer other.Stop()
 		for range 3 {
 			w := h.watchKey(t, "a", WithProgress())
 			pass(1)

@@ -56,7 +56,8 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 // WatchKey registers a watcher of one key, given as it is (not as a subject
 // form). It is live when WatchKey returns: it receives every change of the key
 // with a revision above [Watcher.Start], or is told what it lost. It ends when
-// ctx does, and what it holds by then is discarded.
+// ctx does, and what it holds by then is discarded. Any goroutine may call it; it
+// waits for nobody but the owner's snapshot ([WithInitial]).
 //
 // Errors wrap [ErrBadKey], [ErrBadOption], [ErrTooManyWatchers], [ErrClosed],
 // or are the cause of ctx.
@@ -113,11 +114,11 @@ func (r *Registry) register(ctx context.Context, w *watcher, opts []WatchOption)
 		if err := w.prepare(r, &o); err != nil {
 			return nil, err
 		}
-		defer func(behind *catchUp) {
+		defer func() {
 			if !begun {
-				behind.close()
+				w.end(ErrClosed, false)
 			}
-		}(w.extra.catchUp)
+		}()
 	}
 
 	r.closeMu.RLock()
@@ -201,7 +202,7 @@ func (w *watcher) prepare(r *Registry, o *watchOptions) error {
 		if r.options.Snapshot == nil {
 			return fmt.Errorf("%w: WithInitial needs RegistryOptions.Snapshot, which is nil", ErrBadOption)
 		}
-		s, err := r.options.Snapshot(c.filter)
+		s, err := r.options.take(c.filter)
 		if err != nil {
 			return err
 		}
@@ -259,7 +260,8 @@ func (r *Registry) remove(w *watcher) {
 	r.count.Add(-1)
 }
 
-// Len returns how many watchers are registered.
+// Len returns how many watchers are registered, or just about to be. Any goroutine
+// may call it.
 func (r *Registry) Len() int { return int(r.count.Load()) }
 
 // close refuses further watchers and ends those there are. What they have

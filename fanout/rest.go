@@ -40,6 +40,8 @@ func (d *Dispatcher) rest(ctx context.Context) {
 	for f.resting.Load() && d.registry.Len() == 0 && ctx.Err() == nil {
 		select {
 		case <-d.cursor.wake: // or an old signal
+		case <-d.cursor.due:
+			d.report.line(d)
 		case <-ctx.Done():
 		}
 	}

@@ -163,27 +163,34 @@ func NewRing(o RingOptions) (*Ring, error) {
 
 // Push stages e; readers see it after the next [Ring.Flush]. Only the producer
 // goroutine may call it, with revisions that grow, the events of a batch one
-// after another, and each event once. It never blocks and does not allocate.
+// after another, and each event once. It never blocks, and allocates only what [Ring]
+// says, and the Lagged event of which more below.
 //
-// A batch of more events than the ring has slots cannot be kept; readers get a
-// [Lagged] event for its revision instead. A producer that cannot say what it
-// changed pushes one itself, from above the revision before it.
+// A nil event stands for no change: it is left out, and the batch that it was
+// meant for is so much shorter. A producer that changed something and cannot say
+// what pushes a [Lagged] event, from above the revision before it. A batch of more
+// events than the ring has slots cannot be kept; readers get such an event for its
+// revision instead.
 func (r *Ring) Push(e *Event) {
+	if e == nil {
+		return
+	}
+	begins := e.Batch == 0 || e.Revision != r.last // the batch's first may have been left out
 	if uint64(e.BatchSize) > r.size {
-		if e.Batch > 0 {
+		if !begins {
 			return
 		}
 		e = &Event{Op: Lagged, PrevRevision: e.Revision, Revision: e.Revision, Time: e.Time}
 	}
 	pos := r.next
-	if e.Batch == 0 {
+	if begins {
 		r.group = pos
 	}
 	if pos == r.stop {
 		r.turn(pos)
 	}
 	h := &r.holdings[r.at]
-	if e.Batch == 0 {
+	if begins {
 		h.start = min(h.start, pos&r.within)
 	}
 	size := e.bytes()

@@ -65,7 +65,8 @@ func TestSpareEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, 1024, func(t *testing.T, h *harness) {
-				h.watchKey(t, "elsewhere")
+				elsewhere := h.watchKey(t, "elsewhere")
+				defer elsewhere.Stop() // or the collector does, and the dispatcher rests
 				synctest.Wait()
 				h.put("c") // spared
 				w := h.watch(t, c.watch)
@@ -97,7 +98,8 @@ func numbered(n int) []string {
 func TestSpareHammer(t *testing.T) {
 	eachGOMAXPROCS(t, func(t *testing.T) {
 		h := newHarness(t, 64, RegistryOptions{}).run(t)
-		h.watchKey(t, "elsewhere")
+		elsewhere := h.watchKey(t, "elsewhere")
+		defer elsewhere.Stop()
 		defer h.keepPutting("a")()
 		comeAndGo(t, func(int) *Watcher { return h.watchKey(t, "a") })
 	})
@@ -110,7 +112,8 @@ func TestSpareSeesEveryWatcher(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("an event does not come"))
 	defer cancel()
 	h := newHarness(t, 64, RegistryOptions{}).run(t)
-	h.watchKey(t, "elsewhere")
+	elsewhere := h.watchKey(t, "elsewhere")
+	defer elsewhere.Stop()
 	turns, published := make(chan int), make(chan uint64)
 	var writer sync.WaitGroup
 	writer.Go(func() {
@@ -141,7 +144,8 @@ func TestSpareSeesEveryWatcher(t *testing.T) {
 // pass over that.
 func TestSpareOnlyBehindWhatIsDelivered(t *testing.T) {
 	h := newHarness(t, 8, RegistryOptions{})
-	h.watchKey(t, "a")
+	w := h.watchKey(t, "a")
+	defer w.Stop()
 	h.put("a") // nobody is parked, so nobody looks whether it is for someone
 	c := h.dispatcher.cursor
 	h.ring.parked.Add(1)

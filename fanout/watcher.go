@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"runtime"
 )
@@ -11,8 +12,7 @@ import (
 // nobody anything. Get one from [Registry.WatchKey] or [Registry.Watch].
 //
 // One goroutine at a time should receive (several may, and then share the
-// events). [Watcher.Stop], [Watcher.Err] and [Watcher.Dropped] may be called
-// from any.
+// events). All other methods may be called from any.
 //
 // A Watcher that becomes unreachable without Stop is unregistered: nobody can
 // receive from it any more. That is a safety net for a mistake, at the
@@ -26,12 +26,23 @@ type Watcher struct {
 
 // Next waits for the next event. Its error is that of [Watcher.Err] once the
 // watcher has ended and is drained, or the cause of ctx. It blocks only the
-// caller.
+// caller. Within a function of a [Snapshot] it fails with [ErrWithinSnapshot] where
+// it would wait for a state that is being read. (That is known only of the
+// goroutine that the function was called in: another one, that of an [iter.Pull]
+// too, waits until ctx ends or the watcher does.) Without a context it fails with
+// [ErrBadOption].
 func (w *Watcher) Next(ctx context.Context) (*Event, error) {
 	defer runtime.KeepAlive(w)
+	if ctx == nil {
+		return nil, fmt.Errorf("%w: the context is nil", ErrBadOption)
+	}
 	done := ctx.Done()
 	e, wake, err := w.inner.take(true, false)
 	for e == nil && err == nil {
+		if w.inner.flags.have(reading) && withinSnapshot() {
+			w.inner.leave()
+			return nil, fmt.Errorf("%w: the state is being read that Next would wait for; receive when it is through", ErrWithinSnapshot)
+		}
 		if done == nil {
 			<-wake // cheaper than a select
 		} else {
@@ -48,7 +59,8 @@ func (w *Watcher) Next(ctx context.Context) (*Event, error) {
 }
 
 // TryNext returns the next event, or false if there is none now. It never waits
-// for one, but while the watcher catches up it may read through history first.
+// for one, but while the watcher catches up it may read through history, or the
+// state, first; if another consumer is at that, there is none now.
 func (w *Watcher) TryNext() (*Event, bool) {
 	defer runtime.KeepAlive(w)
 	e, _, _ := w.inner.take(false, false)
@@ -92,7 +104,7 @@ func (w *Watcher) Events() iter.Seq[*Event] {
 
 // Err returns nil while the watcher is live, then why it ended: [ErrClosed],
 // [ErrLagged] with the policy [Cancel], or the cause of the context it was made
-// with.
+// with; [ErrSnapshot] if the state could not be read.
 func (w *Watcher) Err() error {
 	defer runtime.KeepAlive(w)
 	w.inner.mu.Lock()
@@ -112,7 +124,9 @@ func (w *Watcher) Dropped() uint64 {
 
 // Stop ends the watcher and discards what is buffered. It returns when no more
 // events can be received. It may be called more than once, from any goroutine,
-// also from within the loop over Events.
+// also from within the loop over Events and by a function of a [Snapshot]. It does
+// not wait for one of these that is at work: when that returns, what it read is
+// dropped and the snapshot is closed.
 func (w *Watcher) Stop() {
 	defer runtime.KeepAlive(w)
 	w.inner.end(ErrClosed, false)
@@ -121,10 +135,12 @@ func (w *Watcher) Stop() {
 	if w.inner.extra != nil {
 		a = w.inner.extra.adapter
 	}
+	reads := w.inner.flags.have(reading)
 	w.inner.mu.Unlock()
-	if a != nil {
-		<-a.done // it may just be handing an event over
+	if a == nil || reads && !a.handing.Load() {
+		return // the adapter may be who reads, and have called
 	}
+	<-a.done
 }
 
 // abandoned is the finalizer.

@@ -31,12 +31,13 @@ func (v Verdict) String() string {
 // Chain finds losses without markers, as a plain subscriber must that keeps no
 // operations out and does not conflate. Let the base of a key be the revision of
 // the last event seen for it, or else the revision at which the watch stands. An
-// event at or below the base is a repeat. Something was lost if and only if
-// PrevRevision lies above the base, or is 0 although the key was seen to exist.
+// event at or below the base is a repeat. Something was lost if PrevRevision lies
+// above the base, or is 0 although the key was seen to exist.
 //
 // The loss shows at the key's next event; what was lost last of a key it cannot
 // see. Nor can it see that a key came and went if both were lost and the writer
-// has forgotten the tombstone by the time of the key's next event.
+// has forgotten the tombstone by the time of the key's next event; or that it went,
+// if it was not known to exist. Of anything else, if nothing shows, nothing was lost.
 //
 // The zero value stands at revision 0, where nothing exists. One goroutine at a
 // time may use it.
@@ -72,9 +73,10 @@ func (c *Chain) Stand(revision uint64, state State) {
 }
 
 // See takes the next event and judges it. A control event is Fresh and changes
-// nothing; it is for the receiver to read again and Stand.
+// nothing; it is for the receiver to read again and Stand. So is nil, which is no
+// event.
 func (c *Chain) See(e *fanout.Event) Verdict {
-	if e.Control() {
+	if e == nil || e.Control() {
 		return Fresh
 	}
 	was, seen := c.links[e.Key]

@@ -63,6 +63,9 @@ func TestChainStands(t *testing.T) {
 			t.Errorf("%s at %d behind %d is %v, want %v", key, revision, prev, got, want)
 		}
 	}
+	if got := chain.See(nil); got != Fresh {
+		t.Errorf("no event is %v", got)
+	}
 	see("a", 3, 0, Fresh)
 	see("b", 9, 0, Fresh)
 	chain.Stand(7, State{"c": {Revision: 5}})

@@ -332,6 +332,15 @@ func TestCheckReports(t *testing.T) {
 	}
 }
 
+// TestReceiveNil: what is no event was not committed.
+func TestReceiveNil(t *testing.T) {
+	r := NewLog().Receiver("nil", pattern(t, ">"), 0)
+	r.Receive(nil)
+	if err := r.Genuine(); broken(err) != "foreign" {
+		t.Errorf("Genuine gives %v", err)
+	}
+}
+
 // TestThrough: a watcher that was stopped is checked as far as it came.
 func TestThrough(t *testing.T) {
 	for line, want := range map[string]uint64{

@@ -47,8 +47,12 @@ func (l *Log) Receiver(name string, filter fanout.Filter, start uint64, options 
 	return r
 }
 
-// Receive records the next event. It is copied.
+// Receive records the next event. It is copied. A nil one counts as an event that was
+// never committed.
 func (r *Receiver) Receive(e *fanout.Event) {
+	if e == nil {
+		e = new(fanout.Event)
+	}
 	r.add(record{event: copyOf(e)})
 }
 
