@@ -58,11 +58,12 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 		return n, nil
 	}
 	logger := raftLogger(c.Logger)
-	log, meta, err := openLog(dir.raft(), logger.Named("wal"))
+	store := &storage{fail: func(err error) { n.storageFailed(err) }}
+	log, meta, err := openLog(dir.raft(), logger.Named("wal"), store.noSegment)
 	if err != nil {
 		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
 	}
-	store := &storage{WAL: log, fail: func(err error) { n.storageFailed(err) }}
+	store.WAL = log
 	n.logs, n.stable = store, store
 	n.closers = append(n.closers, log, meta)
 	defer func() {
@@ -70,7 +71,7 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 			err = errors.Join(err, n.stop())
 		}
 	}()
-	if n.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir.path, snapshotsKept, logger); err != nil {
+	if n.snapshots, err = openSnapshots(dir, logger); err != nil {
 		if cause := probe(dir.snapshots()); cause != nil {
 			err = cause // which Raft's error does not wrap
 		}

@@ -146,6 +146,9 @@ func (n *Node) install(b *fsm.Backup, revision uint64, settle time.Duration) err
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: the backup is restored on this node, but maybe not on the others; restore it again: %w", ErrUnknownOutcome, err)
 		}
+		if failed := n.Err(); failed != nil {
+			return fmt.Errorf("%w: the backup is restored on this node, but maybe not on the others; restore it again: %w", ErrUnknownOutcome, failed)
+		}
 		pause(ctx, leaderPoll)
 	}
 	return nil
