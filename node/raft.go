@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -38,6 +39,10 @@ type consensus struct {
 	// Both are set before start. storageFailed must wait for nothing.
 	storageFailed func(error)
 	acquainted    *acquaintances
+
+	// restoring is held while Raft restores a backup, which takes no longer than to read
+	// it in and to lose leadership: if Raft was ended meanwhile it would not answer.
+	restoring sync.Mutex
 
 	raft    *raft.Raft
 	acks    *acks
@@ -204,7 +209,11 @@ func founders(c *Config, self raft.Transport) raft.Configuration {
 }
 
 // shutdown ends Raft.
-func (n *consensus) shutdown() error { return n.raft.Shutdown().Error() }
+func (n *consensus) shutdown() error {
+	n.restoring.Lock()
+	defer n.restoring.Unlock()
+	return n.raft.Shutdown().Error()
+}
 
 // stop closes what Raft stood on.
 func (n *consensus) stop() error {
