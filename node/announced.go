@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 )
 
@@ -94,7 +95,8 @@ func (a *announced) save(path string, sync bool) error {
 	return nil
 }
 
-// replaceFile gives path new content: the old one or the new one, never half.
+// replaceFile gives path new content: the old one or the new one, never half. With sync
+// the new one and its name are on the disk when it returns.
 func replaceFile(path string, data []byte, sync bool) error {
 	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o640)
 	if err != nil {
@@ -107,5 +109,12 @@ func replaceFile(path string, data []byte, sync bool) error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	if err := os.Rename(path+".new", path); err != nil || !sync {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -31,6 +31,9 @@ func (n *Node) clusterID() string {
 	if cluster, ok := n.machine.Cluster(); ok {
 		return cluster.ID
 	}
+	if own := n.identity.get().Cluster; own != "" { // it has just started, after a crash perhaps
+		return own
+	}
 	known, _ := n.announced.get()
 	return known.Cluster
 }

@@ -70,7 +70,9 @@ type Config struct {
 	// takes authorization, tls, and the tls of cluster: users of your own, in the
 	// place of clients without credentials, and encryption. It refuses a file that
 	// has anything else. No user may publish events or receive requests, whatever the
-	// file allows him. The same on every node. Default: clients need no credentials.
+	// file allows him. The files that its tls names are read again as those of HTTPTLS
+	// are; the rest at the start only. The same on every node. Default: clients need no
+	// credentials.
 	NATSConfig string
 	// Routes is where the embedded broker listens for the brokers of the other
 	// nodes. Default: nowhere.

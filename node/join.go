@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,12 +134,12 @@ func (n *Node) finishJoin(ctx context.Context) {
 // If nobody answers there is nothing to compare: the other nodes may be about to
 // start, too.
 func (n *Node) checkCluster(ctx context.Context, client *http.Client, join string) error {
-	own := n.clusterID()
-	if own == "" {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, clusterTime)
 	defer cancel()
+	own := n.clusterID()
+	if own == "" {
+		return n.checkMembership(ctx, client, join)
+	}
 	var there struct {
 		Cluster string `json:"cluster"`
 	}
@@ -147,6 +148,18 @@ func (n *Node) checkCluster(ctx context.Context, client *http.Client, join strin
 	}
 	return fmt.Errorf("%w %s: %w: %s has data of cluster %s, and that is %s; give an empty DataDir to join it, or leave out Join",
 		ErrJoin, redactURL(join), ErrOtherCluster, n.config.DataDir, own, there.Cluster)
+}
+
+// checkMembership does the same for data of a cluster that no leader has named: they are
+// of that other one only if this node is a member there.
+func (n *Node) checkMembership(ctx context.Context, client *http.Client, join string) error {
+	var there Membership
+	err := call(ctx, client, http.MethodGet, join+membersPath, nil, &there)
+	if err != nil || there.Leader == "" || slices.ContainsFunc(there.Members, func(m Member) bool { return m.ID == n.config.ID }) {
+		return nil
+	}
+	return fmt.Errorf("%w %s: %w: %s has data of a cluster that never had a leader, and %s is no member of that one; give an empty DataDir to join it, or leave out Join",
+		ErrJoin, redactURL(join), ErrOtherCluster, n.config.DataDir, n.config.ID)
 }
 
 // redactURL returns url without a password.

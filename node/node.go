@@ -35,6 +35,7 @@ type Node struct {
 	restoring sync.Mutex // held by Restore; never waited for
 	failure   *failure
 	identity  *identity
+	repeats   *repeats // of what it says of itself
 
 	publisherConn *natsgo.Conn
 	serviceConn   *natsgo.Conn
@@ -102,6 +103,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 		configured:   make(chan struct{}, 1),
 		changes:      make(chan struct{}, 1),
 		failure:      newFailure(),
+		repeats:      newRepeats(),
 		audience:     nats.NewAudience(c.ID),
 	}
 	n.leaving, n.leave = context.WithCancel(context.Background())
@@ -182,7 +184,7 @@ func (n *Node) saveAnnounced() {
 		return
 	}
 	if err := n.announced.save(n.dir.announced(), false); err != nil {
-		n.log.Warn("after a crash more events than necessary will repeat", "error", err)
+		n.repeats.log(n.log, slog.LevelWarn, "record", "after a crash more events than necessary will repeat", "error", err)
 	}
 }
 

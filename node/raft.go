@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -39,6 +40,10 @@ type consensus struct {
 	storageFailed func(error)
 	acquainted    *acquaintances
 
+	// restoring is held while Raft restores a backup, which takes no longer than to read
+	// it in and to lose leadership: if Raft was ended meanwhile it would not answer.
+	restoring sync.Mutex
+
 	raft    *raft.Raft
 	acks    *acks
 	secure  *raftTLS           // nil without RaftTLS
@@ -58,11 +63,12 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 		return n, nil
 	}
 	logger := raftLogger(c.Logger)
-	log, meta, err := openLog(dir.raft(), logger.Named("wal"))
+	store := &storage{fail: func(err error) { n.storageFailed(err) }}
+	log, meta, err := openLog(dir.raft(), logger.Named("wal"), store.noSegment)
 	if err != nil {
 		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
 	}
-	store := &storage{WAL: log, fail: func(err error) { n.storageFailed(err) }}
+	store.WAL = log
 	n.logs, n.stable = store, store
 	n.closers = append(n.closers, log, meta)
 	defer func() {
@@ -70,7 +76,7 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 			err = errors.Join(err, n.stop())
 		}
 	}()
-	if n.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir.path, snapshotsKept, logger); err != nil {
+	if n.snapshots, err = openSnapshots(dir, logger); err != nil {
 		if cause := probe(dir.snapshots()); cause != nil {
 			err = cause // which Raft's error does not wrap
 		}
@@ -203,7 +209,11 @@ func founders(c *Config, self raft.Transport) raft.Configuration {
 }
 
 // shutdown ends Raft.
-func (n *consensus) shutdown() error { return n.raft.Shutdown().Error() }
+func (n *consensus) shutdown() error {
+	n.restoring.Lock()
+	defer n.restoring.Unlock()
+	return n.raft.Shutdown().Error()
+}
 
 // stop closes what Raft stood on.
 func (n *consensus) stop() error {

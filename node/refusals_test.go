@@ -280,6 +280,82 @@ func TestJoinWithOtherData(t *testing.T) {
 	wantOneLine(t, func() error { _, err := Start(bounded(t), config); return err }(), ErrDuplicateMember, "n3", "voter", "remove it first")
 }
 
+// TestJoinFoundedElsewhere: what another cluster has left in a directory is recognized
+// after a crash, too, when it did not record how far it announced; where a join had been
+// begun; and where that cluster never had a leader who could name it. The node is
+// refused, and neither side is changed.
+func TestJoinFoundedElsewhere(t *testing.T) {
+	t.Parallel()
+	leader := founder(t)
+	revision := put(t, leader, "k", "v")
+	foreign := func(t *testing.T) Config {
+		c := serving(t)
+		c.ID, c.Raft = "n2", freeport.Address(t)
+		n := lead(t, c)
+		put(t, n, "k", "of another cluster")
+		stop(t, n)
+		return c
+	}
+	for _, c := range []struct {
+		name     string
+		founded  func(t *testing.T) Config
+		mentions []string
+	}{
+		{"after a crash", func(t *testing.T) Config {
+			c := foreign(t)
+			if err := os.Remove(filepath.Join(c.DataDir, "announced")); err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}, []string{leader.Status().Cluster, "empty DataDir"}},
+		{"with a join begun", func(t *testing.T) Config {
+			c := foreign(t)
+			if err := os.WriteFile(filepath.Join(c.DataDir, "joining"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}, []string{"n2", leader.Status().Cluster, "empty"}},
+		{"without a leader ever", func(t *testing.T) Config {
+			c := serving(t)
+			c.ID, c.Raft = "n2", freeport.Address(t)
+			c.Peers = map[string]string{"n2": c.Raft, "n8": freeport.Address(t)}
+			stop(t, start(t, c))
+			c.Peers = nil
+			return c
+		}, []string{"n2 is no member", "empty DataDir"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := c.founded(t)
+			before := readImage(t, filepath.Join(config.DataDir, "snapshots"))
+			who, err := os.ReadFile(filepath.Join(config.DataDir, "identity"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			joins := config
+			joins.Join = leader.HTTPURL()
+			wantRefused(t, leader, func() error {
+				n, err := Start(bounded(t), joins)
+				if err == nil {
+					stop(t, n)
+				}
+				return err
+			}, ErrOtherCluster, append(c.mentions, leader.HTTPURL())...)
+			before.wantUnchanged(t, filepath.Join(config.DataDir, "snapshots"), "")
+			if now, err := os.ReadFile(filepath.Join(config.DataDir, "identity")); err != nil || string(now) != string(who) {
+				t.Errorf("the identity is %s, %v; it was %s", now, err, who)
+			}
+			wantValue(t, leader, "k", "v", revision)
+			if !strings.Contains(c.name, "leader") {
+				n := lead(t, config)
+				if e, err := n.Get(bounded(t), "k"); err != nil || string(e.Value) != "of another cluster" {
+					t.Errorf("its own data: %q, %v", e.Value, err)
+				}
+				stop(t, n)
+			}
+		})
+	}
+}
+
 // TestHalfJoined: a directory that was about to join does not found a cluster of its
 // own because the flag is forgotten.
 func TestHalfJoined(t *testing.T) {

@@ -146,6 +146,9 @@ func (n *Node) install(b *fsm.Backup, revision uint64, settle time.Duration) err
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: the backup is restored on this node, but maybe not on the others; restore it again: %w", ErrUnknownOutcome, err)
 		}
+		if failed := n.Err(); failed != nil {
+			return fmt.Errorf("%w: the backup is restored on this node, but maybe not on the others; restore it again: %w", ErrUnknownOutcome, failed)
+		}
 		pause(ctx, leaderPoll)
 	}
 	return nil
@@ -154,6 +157,8 @@ func (n *Node) install(b *fsm.Backup, revision uint64, settle time.Duration) err
 // restore has Raft replace its state machine's state here and everywhere, by a backup
 // of size bytes. Raft panics if a state machine refuses a state, so it must be one that was checked.
 func (n *consensus) restore(b *fsm.Backup, revision uint64, size int64) error {
+	n.restoring.Lock()
+	defer n.restoring.Unlock()
 	in, out := io.Pipe()
 	var wg sync.WaitGroup
 	wg.Go(func() {

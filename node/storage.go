@@ -24,8 +24,17 @@ type storage struct {
 	*wal.WAL
 	fail func(error) // called once
 
-	mu  sync.Mutex
-	err error // of the first write that failed
+	mu     sync.Mutex
+	err    error // of the first write that failed
+	sealed error // why no segment follows the present one
+}
+
+// noSegment notes why the log cannot go on beyond its present segment. The next entry
+// says only that this one takes no more.
+func (s *storage) noSegment(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sealed = err
 }
 
 // write carries one out, unless an earlier one has failed.
@@ -39,8 +48,11 @@ func (s *storage) write(what string, do func() error) error {
 	if err = do(); err == nil {
 		return nil
 	}
-	err = fmt.Errorf("%s: %w", what, err)
 	s.mu.Lock()
+	if errors.Is(err, wal.ErrSealed) && s.sealed != nil {
+		err = s.sealed
+	}
+	err = fmt.Errorf("%s: %w", what, err)
 	first := s.err == nil
 	if first {
 		s.err = err

@@ -48,7 +48,7 @@ func TestNoNextSegment(t *testing.T) {
 	case <-bounded(t).Done():
 		t.Fatal("the node goes on")
 	}
-	wantOneLine(t, n.Err(), ErrStorage, config.DataDir, "append to the Raft log", "start the node again")
+	wantOneLine(t, n.Err(), ErrStorage, config.DataDir, "append to the Raft log: make its next segment", "file exists", "start the node again")
 	if _, err := n.Put(bounded(t), "k", nil); !errors.Is(err, ErrStorage) {
 		t.Errorf("a write to the node that has stopped: %v; want %v", err, ErrStorage)
 	}

@@ -18,17 +18,49 @@ import (
 
 // openLog opens the Raft log in dir, and the store of its metadata, which the
 // log does not close: one that is left open stays locked, and the next start on
-// this directory would wait for ever.
-func openLog(dir string, logger hclog.Logger) (*wal.WAL, *metadb.BoltMetaDB, error) {
+// this directory would wait for ever. The log makes its next segment between writes;
+// noSegment is told why it could not, by a goroutine of the log's.
+func openLog(dir string, logger hclog.Logger, noSegment func(error)) (*wal.WAL, *metadb.BoltMetaDB, error) {
 	if err := checkLog(dir); err != nil {
 		return nil, nil, err
 	}
 	meta := &metadb.BoltMetaDB{}
-	log, err := wal.Open(dir, wal.WithMetaStore(meta), wal.WithLogger(logger))
+	log, err := wal.Open(dir, wal.WithMetaStore(&metadata{meta, noSegment}), wal.WithLogger(logger),
+		wal.WithSegmentFiler(segment.NewFiler(dir, &segmentFiles{walfs.New(), noSegment})))
 	if err != nil {
 		return nil, nil, errors.Join(err, meta.Close())
 	}
 	return log, meta, nil
+}
+
+// metadata tells of the segments that it could not note, which the log only logs.
+type metadata struct {
+	*metadb.BoltMetaDB
+	failed func(error)
+}
+
+// CommitState implements [types.MetaStore].
+func (m *metadata) CommitState(s types.PersistentState) error {
+	err := m.BoltMetaDB.CommitState(s)
+	if err != nil {
+		m.failed(fmt.Errorf("note its segments: %w", err))
+	}
+	return err
+}
+
+// segmentFiles tells of the segments that it could not make, which the log only logs.
+type segmentFiles struct {
+	*walfs.FS
+	failed func(error)
+}
+
+// Create implements [types.VFS].
+func (f *segmentFiles) Create(dir, name string, size uint64) (types.WritableFile, error) {
+	file, err := f.FS.Create(dir, name, size)
+	if err != nil {
+		f.failed(fmt.Errorf("make its next segment, %s of %d bytes: %w", name, size, err))
+	}
+	return file, err
 }
 
 // checkLog looks whether metadata and segments belong together, before the log

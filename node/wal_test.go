@@ -20,7 +20,7 @@ func TestLogWithReplacedTail(t *testing.T) {
 	}
 	store := func(from, to uint64, term uint64) {
 		t.Helper()
-		log, meta, err := openLog(dir, hclog.NewNullLogger())
+		log, meta, err := openLog(dir, hclog.NewNullLogger(), func(error) {})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +50,7 @@ func TestLogWithReplacedTail(t *testing.T) {
 	store(8, 9, 3) // the whole of the newest segment
 	store(10, 20, 4)
 
-	log, meta, err := openLog(dir, hclog.NewNullLogger())
+	log, meta, err := openLog(dir, hclog.NewNullLogger(), func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}

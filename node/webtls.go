@@ -7,8 +7,9 @@ import (
 	"net"
 )
 
-// HTTPTLS encrypts HTTP. The files are PEM, and are read again while the node runs, so
-// that a certificate can be replaced without a restart.
+// HTTPTLS encrypts HTTP. The files are PEM, and are read again while the node runs, once
+// a second at most, so that a certificate can be replaced without a restart; where that
+// fails, those read last stay in use, and the log says so.
 type HTTPTLS struct {
 	Cert string // file with the certificate, and those between it and its CA
 	Key  string // file with its key

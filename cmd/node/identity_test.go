@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -142,4 +143,37 @@ func TestDirectoryOfAnotherNode(t *testing.T) {
 	}
 	second.oneLine(`says that this directory is of the node "n1", not of "n2"; give it that ID, or give "n2" a directory of its own`)
 	startProcess(t, nil, nodeArgs(dir, "--id", "n1")...).ready()
+}
+
+// TestJoinWithOtherClustersDirectory: a node that is to join, and crashed as the only one
+// of a cluster of its own, is refused in one line. Neither cluster is changed.
+func TestJoinWithOtherClustersDirectory(t *testing.T) {
+	dir := t.TempDir()
+	args := func(dir, id string) []string { return nodeArgs(dir, "--id", id, "--raft", freeport.Address(t)) }
+	member := startProcess(t, nil, args(t.TempDir(), "n1")...)
+	member.ready()
+	conn := connect(t, member.url())
+	revision := putKey(t, conn, "k", "v")
+
+	own := args(dir, "n2")
+	loner := startProcess(t, nil, own...)
+	loner.ready()
+	theirs := putKey(t, connect(t, loner.url()), "k", "of another cluster")
+	loner.kill()
+	if err := os.RemoveAll(filepath.Join(dir, "announced")); err != nil { // as if it had crashed sooner
+		t.Fatal(err)
+	}
+	p := startProcess(t, nil, append(own, "--join", "http://"+member.httpAddr())...)
+	if code := p.exit(); code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	p.oneLine(`^node: cannot join http://\S+: node: data of another cluster: .* has data of cluster [0-9a-f-]{36}, and that is [0-9a-f-]{36}; give an empty DataDir to join it, or leave out Join\n$`)
+
+	wantKey(t, conn, "k", "v", revision)
+	if code, said, wrong := ended(t, "members", "--http", member.httpAddr()); code != exitOK || strings.Contains(said, "n2") {
+		t.Errorf("members: exit code %d, %q %q; want n1 alone", code, said, wrong)
+	}
+	again := startProcess(t, nil, own...)
+	again.ready()
+	wantKey(t, connect(t, again.url()), "k", "of another cluster", theirs)
 }

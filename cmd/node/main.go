@@ -64,6 +64,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		switch {
 		case errors.Is(err, node.ErrConfig):
 			return exitUsage
+		case errors.Is(err, node.ErrJoin): // it never took part, whatever the reason
+			return exitFailed
 		case errors.Is(err, node.ErrStorage), errors.Is(err, node.ErrOtherCluster), errors.Is(err, node.ErrSameID):
 			return exitItself
 		}
