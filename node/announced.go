@@ -81,18 +81,28 @@ func (a *announced) save(path string, sync bool) error {
 	a.fileMu.Lock()
 	defer a.fileMu.Unlock()
 	n, _ := a.get()
-	if n == a.written && !sync {
-		return nil
+	if n == a.written {
+		if !sync || n == (announcement{}) {
+			return nil
+		}
+		return wrapRecord(syncFile(path)) // which needs no room on the disk
 	}
 	data, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
 	if err := replaceFile(path, data, sync); err != nil {
-		return fmt.Errorf("node: record how far events were announced: %w", err)
+		return wrapRecord(err)
 	}
 	a.written = n
 	return nil
+}
+
+func wrapRecord(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("node: record how far events were announced: %w", err)
 }
 
 // replaceFile gives path new content: the old one or the new one, never half. With sync
@@ -112,9 +122,21 @@ func replaceFile(path string, data []byte, sync bool) error {
 	if err := os.Rename(path+".new", path); err != nil || !sync {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	return syncPath(filepath.Dir(path))
+}
+
+// syncFile puts a file that is there on the disk, with its name.
+func syncFile(path string) error {
+	if err := syncPath(path); err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(path))
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return errors.Join(f.Sync(), f.Close())
 }

@@ -60,7 +60,7 @@ func TestSmallDisk(t *testing.T) {
 			if code := full.exit(); code != exitFailed {
 				t.Errorf("without room: exit code %d, want %d", code, exitFailed)
 			}
-			full.oneLine(`data directory ` + regexp.QuoteMeta(dir) + `: .* cannot be written.*; make room there, or lift the limit: .*no space left on device`)
+			full.oneLine(`data directory ` + regexp.QuoteMeta(dir) + `: .* cannot be written.*; make room there, or lift the limit: [^;]*no space left on device\n$`)
 
 			disk.MakeRoom()
 			again := startProcess(t, nil, nodeArgs(dir)...)
