@@ -209,8 +209,9 @@ func (i *inside) all() []*fanout.Event {
 }
 
 func (i *inside) reached(revision uint64) bool {
-	all := i.all()
-	return len(all) > 0 && all[len(all)-1].Revision >= revision
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.events) > 0 && i.events[len(i.events)-1].Revision >= revision
 }
 
 // check holds what was received against what was committed; of a node that is gone, as far

@@ -337,6 +337,31 @@ func (r *trial) clientFaults() {
 		r.try(f, r.clientPath(n), seen)
 		r.fresh(n)
 	}
+	r.quickCut(r.nodes[r.rng.IntN(len(r.nodes))])
+}
+
+// quickCut cuts clients off right behind a beacon. They are connected again before the next
+// one, and nothing but that they were not tells them what they have lost.
+func (r *trial) quickCut(n *Node) {
+	r.t.Helper()
+	a := r.audience(n)
+	beacons := func() (count int) {
+		a.plain.mu.Lock()
+		defer a.plain.mu.Unlock()
+		return len(a.plain.beacons)
+	}
+	asked, since := a.once.w.Stats().CatchUps, beacons()
+	eventually(r.t, "a watch at "+n.ID()+" does not look for losses any more", func() bool {
+		if now := a.once.w.Stats().CatchUps; now != asked {
+			asked, since = now, beacons()
+		}
+		return beacons() >= since+4
+	})
+	since = beacons()
+	a.plain.until("a beacon", func(s *stream) bool { return len(s.beacons) > since })
+	r.clients[n.ID()].cut()
+	r.load.more(faultWrites)
+	r.settle()
 }
 
 // anyFaults happen two at a time, somewhere.
@@ -356,6 +381,7 @@ func (r *trial) anyFaults() {
 			paths[i] = []path{r.raftPath(from, to), r.routePath(from, to), r.clientPath(from)}[where]
 			r.t.Logf("%s: %s, between %s and %s", []string{"raft", "route", "client"}[where], faults[i].name, from.ID(), to.ID())
 		}
+		faults[1].size = max(faults[0].size, faults[1].size)
 		faults[0].begin(paths[0])
 		r.try(faults[1], paths[1], func() { faults[0].end(paths[0]); paths[0].heal() })
 	}
