@@ -18,7 +18,13 @@ import (
 // client returns a client over an ordinary connection.
 func client(t *testing.T, url string, change ...func(*nats.ClientOptions)) *nats.Client {
 	t.Helper()
-	o := nats.ClientOptions{Conn: connect(t, url, nats.ClientConn()...), Timeout: patience}
+	return clientOn(t, connect(t, url, nats.ClientConn()...), change...)
+}
+
+// clientOn returns a client over that connection.
+func clientOn(t *testing.T, conn *natsgo.Conn, change ...func(*nats.ClientOptions)) *nats.Client {
+	t.Helper()
+	o := nats.ClientOptions{Conn: conn, Timeout: patience}
 	for _, f := range change {
 		f(&o)
 	}

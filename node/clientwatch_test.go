@@ -56,7 +56,7 @@ func TestClientWatchCut(t *testing.T) {
 			n := lead(t, single(t))
 			churn(t, n, 100, 30)
 			k := newLink(t, strings.TrimPrefix(n.NATSURL(), "nats://"))
-			m := mirrorOf(t, client(t, "nats://"+k.addr()), ">", nats.WatchOptions{})
+			m := mirrorOf(t, client(t, k.url()), ">", nats.WatchOptions{})
 			m.equals("at the beginning", state(t, n, ">"))
 			eventually(t, "the watch has begun", func() bool { return m.told(nats.Synced) == 1 })
 			c.cut(k)
@@ -154,7 +154,7 @@ func TestClientWatchReconnects(t *testing.T) {
 	t.Parallel()
 	n := lead(t, single(t))
 	k := newLink(t, strings.TrimPrefix(n.NATSURL(), "nats://"))
-	m := mirrorOf(t, client(t, "nats://"+k.addr(), noVerify), ">", nats.WatchOptions{})
+	m := mirrorOf(t, client(t, k.url(), noVerify), ">", nats.WatchOptions{})
 	put(t, n, "a", "1")
 	m.verified(n)
 	for i := range 5 {

@@ -26,6 +26,7 @@ type mirror struct {
 	revision map[string]uint64 // of the last change of each key
 	kinds    []nats.UpdateKind // but changes
 	changes  int
+	all      []nats.Update
 	back     bool // revisions may go back: a backup was restored
 	err      error
 }
@@ -39,7 +40,7 @@ func mirrorOf(t *testing.T, c *nats.Client, pattern string, o nats.WatchOptions)
 
 func newMirror(t *testing.T, c *nats.Client, pattern string, o nats.WatchOptions) *mirror {
 	t.Helper()
-	w, err := c.Watch(bounded(t), pattern, o)
+	w, err := c.Watch(context.Background(), pattern, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +69,7 @@ func (m *mirror) follow() {
 }
 
 func (m *mirror) update(u nats.Update) {
+	m.all = append(m.all, u)
 	if u.Kind != nats.Changed {
 		m.kinds = append(m.kinds, u.Kind)
 		return

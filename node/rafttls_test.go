@@ -211,7 +211,7 @@ func TestRaftTLSCluster(t *testing.T) {
 	for _, encrypted := range []bool{false, true} {
 		t.Run(fmt.Sprint("encrypted: ", encrypted), func(t *testing.T) {
 			ca := newAuthority(t)
-			nodes, valves := valvedCluster(t, func(c *Config) {
+			nodes, links := linked(t, 3, func(c *Config) {
 				if encrypted {
 					c.RaftTLS = ca.issue()
 				}
@@ -227,8 +227,8 @@ func TestRaftTLSCluster(t *testing.T) {
 				}
 			}
 			seen := false
-			for _, v := range valves {
-				seen = seen || v.saw(secret)
+			for _, k := range links {
+				seen = seen || k.saw(secret)
 			}
 			if seen == encrypted {
 				t.Errorf("the value was read on the way: %v", seen)

@@ -13,7 +13,7 @@ import (
 // has it when it hears again, and its watchers are told.
 func TestRestoreReachesLaggingNode(t *testing.T) {
 	t.Parallel()
-	nodes, valves := valvedCluster(t)
+	nodes, links := linked(t, 3)
 	leader, others := split(t, nodes)
 	kept := put(t, leader, "kept", "then")
 	backup, _ := backupOf(t, leader)
@@ -23,13 +23,13 @@ func TestRestoreReachesLaggingNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := watch(t, behind, ">")
-	valves[behind.ID()].set(true)
+	links[behind.ID()].refuse(true)
 	r := restoreInto(t, leader, backup)
 	after := put(t, leader, "after", "v")
 	if e, ok := w.TryNext(); ok || behind.Revision() != seen {
 		t.Fatalf("the node that is cut off is at %d and received %+v", behind.Revision(), e)
 	}
-	valves[behind.ID()].set(false)
+	links[behind.ID()].refuse(false)
 	wantReset(t, w, r.Revision)
 	if e := next(t, w); e.Revision != after {
 		t.Errorf("then came %+v; want revision %d", e, after)
@@ -74,13 +74,13 @@ func TestRestoreReachesNodeThatWasDown(t *testing.T) {
 // TestRestoreNeedsMajority: a leader that is alone does not begin.
 func TestRestoreNeedsMajority(t *testing.T) {
 	t.Parallel()
-	nodes, valves := valvedCluster(t)
+	nodes, links := linked(t, 3)
 	leader, others := split(t, nodes)
 	put(t, leader, "k", "then")
 	backup, _ := backupOf(t, leader)
 	last := put(t, leader, "k", "now")
 	for _, n := range others {
-		valves[n.ID()].set(true)
+		links[n.ID()].refuse(true)
 	}
 	if _, err := leader.Restore(bounded(t), bytes.NewReader(backup)); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("restore without a majority: %v; want %v", err, ErrNotLeader)
@@ -95,13 +95,13 @@ func TestRestoreNeedsMajority(t *testing.T) {
 // same, whoever leads by then.
 func TestRestoreInterrupted(t *testing.T) {
 	t.Parallel()
-	nodes, valves := valvedCluster(t)
+	nodes, links := linked(t, 3)
 	leader, others := split(t, nodes)
 	kept := put(t, leader, "kept", "then")
 	backup, _ := backupOf(t, leader)
 	last := put(t, leader, "kept", "now")
 	for _, n := range others {
-		valves[n.ID()].set(true)
+		links[n.ID()].refuse(true)
 	}
 	// Without the barrier, which would show that the others are gone.
 	b, err := fsm.ReadBackup(bytes.NewReader(backup))
@@ -118,7 +118,7 @@ func TestRestoreInterrupted(t *testing.T) {
 		t.Fatalf("it is at revision %d; want %d", leader.Revision(), last+1)
 	}
 	for _, n := range others {
-		valves[n.ID()].set(false)
+		links[n.ID()].refuse(false)
 	}
 	var r Restored
 	eventually(t, "the backup is restored again", func() bool {
@@ -141,14 +141,14 @@ func TestRestoreInterrupted(t *testing.T) {
 // needs no second restore.
 func TestRestoreOutlivesLossOfLeadership(t *testing.T) {
 	t.Parallel()
-	nodes, valves := valvedCluster(t)
+	nodes, links := linked(t, 3)
 	leader, others := split(t, nodes)
 	kept := put(t, leader, "kept", "then")
 	b := leader.machine.Backup()
 	last := put(t, leader, "kept", "now")
 	behind := others[0]
 	stop(t, others[1]) // so that nobody can lead without what the leader has
-	valves[behind.ID()].set(true)
+	links[behind.ID()].refuse(true)
 	cluster, _ := leader.machine.Cluster()
 	if err := b.MoveTo(cluster, last+10); err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func TestRestoreOutlivesLossOfLeadership(t *testing.T) {
 	eventually(t, "the leader has restored it, and lost leadership", func() bool {
 		return leader.Revision() == last+10 && leader.Leader() == ""
 	})
-	valves[behind.ID()].set(false)
+	links[behind.ID()].refuse(false)
 	if err := within(t, "the restore", func() error { return <-done }); err != nil {
 		t.Fatalf("the restore: %v", err)
 	}

@@ -32,21 +32,9 @@ const nowhere = "127.0.0.1:1"
 
 func newRoads(t *testing.T) *roads {
 	t.Helper()
-	r := &roads{t: t, acked: make(map[uint64]string), heard: make(map[*Node]*stream)}
-	r.nodes = clusterOf(t, 3, func(c *Config) {
-		var own int
-		fmt.Sscanf(c.ID, "n%d", &own)
-		if own == 1 { // the first of a set
-			r.links = make(map[string]*link)
-		}
+	r := &roads{t: t, links: make(map[string]*link), acked: make(map[uint64]string), heard: make(map[*Node]*stream)}
+	r.nodes = clusterOf(t, 3, linkRoutes(t, r.links), func(c *Config) {
 		c.ElectionTimeout = 3 * time.Second // the leader is to stay until the test has done with it
-		all := c.JoinRoutes
-		c.JoinRoutes, c.routesAdvertise = nil, nowhere
-		for other := 1; other < own; other++ {
-			name := fmt.Sprintf("n%d-n%d", own, other)
-			r.links[name] = newLink(t, all[other-1])
-			c.JoinRoutes = append(c.JoinRoutes, r.links[name].addr())
-		}
 	})
 	var others []*Node
 	r.leader, others = split(t, r.nodes)
@@ -62,6 +50,25 @@ func newRoads(t *testing.T) *roads {
 	r.settle() // again, because it is quick now
 	r.routes = r.between()
 	return r
+}
+
+// linkRoutes has the brokers of a cluster reach each other through links, which it puts
+// under the ids of the node that dials and the one that is dialled: "n2-n1".
+func linkRoutes(t *testing.T, links map[string]*link) func(*Config) {
+	return func(c *Config) {
+		var own int
+		fmt.Sscanf(c.ID, "n%d", &own)
+		if own == 1 { // the first of a set
+			clear(links)
+		}
+		all := c.JoinRoutes
+		c.JoinRoutes, c.routesAdvertise = nil, nowhere
+		for other := 1; other < own; other++ {
+			name := fmt.Sprintf("n%d-n%d", own, other)
+			links[name] = newLink(t, all[other-1])
+			c.JoinRoutes = append(c.JoinRoutes, links[name].addr())
+		}
+	}
 }
 
 // between returns the two routes between the near and the far node.

@@ -34,12 +34,17 @@ func (r record) String() string {
 	if r.event == nil {
 		return fmt.Sprintf("read of %d keys at %d", len(r.state), r.revision)
 	}
+	if r.asked {
+		return "answer: " + describe(r.event)
+	}
 	return describe(r.event)
 }
 
 // describe names an event: "put a at 7, 2 of 3", "lagged 4..6", "reset at 9".
 func describe(e *fanout.Event) string {
 	switch {
+	case e.Op == fanout.Lagged && e.Key != "":
+		return fmt.Sprintf("%v %q %d..%d", e.Op, e.Key, e.PrevRevision, e.Revision)
 	case e.Op == fanout.Lagged:
 		return fmt.Sprintf("%v %d..%d", e.Op, e.PrevRevision, e.Revision)
 	case e.Control():

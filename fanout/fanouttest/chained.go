@@ -6,11 +6,11 @@ import "github.com/watchcast/watchcast/fanout"
 // key's next event, and none where nothing was lost. It says nothing of what was
 // lost behind the last event of a key. The error wraps [ErrChain].
 //
-// Nothing is checked with [Conflated] or [Ops], where absence is no loss, nor
-// over an [Unchained] log.
+// Nothing is checked with [Conflated], [Healing] or [Ops], where absence is no loss,
+// nor over an [Unchained] log.
 func (r *Receiver) Chained() error {
 	h := r.history()
-	if h.conflated || len(h.ops) > 0 || h.unchained {
+	if h.conflated || h.healing || len(h.ops) > 0 || h.unchained {
 		return nil
 	}
 	var chain Chain

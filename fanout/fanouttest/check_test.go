@@ -82,7 +82,7 @@ func storyWithReset() *author {
 func TestChecks(t *testing.T) {
 	own, initial, conflated := OwnLosses(), Initial(), Conflated()
 	puts, dels := Ops(fanout.Put), Ops(fanout.Delete, fanout.Expire)
-	again, plain := AtLeastOnce(), Unmarked()
+	again, plain, heals := AtLeastOnce(), Unmarked(), Healing()
 	type options = []ReceiverOption
 	for _, c := range []struct {
 		name    string
@@ -248,6 +248,33 @@ func TestChecks(t *testing.T) {
 		{"again, and one missing", 0, options{again}, "1 2 3 5 2 3 8 9 12", "diverged lost"},
 		{"again, flagged over what was received", 0, options{again}, "1 2 3 5 L2-12 R12", ""},
 		{"again, marker backwards", 0, options{again}, "1 2 3 5 L12-11 R12 8 9 10 12", "marker"},
+		{"again, flagged of its key", 0, options{again}, "1 2 L3-5:k.a 5:k.c 5:k.b 8 9 10 12 R12", ""},
+		{"again, flagged of another key", 0, options{again}, "1 2 L3-5:k.c 5:k.b 8 9 10 12 R12", "lost"},
+		{"again, flagged of a key and received", 0, options{again}, "1 2 L3-5:k.a 5 8 9 10 12 R12", "marker"},
+		{"again, flagged of a key and received before", 0, options{again}, "1 2 3 5 8 9 L3-5:k.a 10 12 R12", "marker"},
+		{"again, flagged of a key of which there is nothing", 0, options{again}, "1 2 3 5 8 9 10 L9-11:k.b 12 R12", "marker"},
+		{"again, flagged of a key and backwards", 0, options{again}, "1 2 3 5 8 9 10 L9-8:k.a 12 R12", "marker"},
+
+		// Healing.
+		{"heals nothing", 0, options{heals}, "1 2 3 P4 5 8 9 P9 10 12", ""},
+		{"heals, begins with a state", 0, options{heals}, "A5:k.a A5:k.c P5 8 9 10 12", ""},
+		{"heals, the state misses a key", 0, options{heals}, "A5:k.a P5 8 9 10 12", "diverged lost"},
+		{"heals, the state misses what follows", 0, options{heals}, "A5:k.a P5 5:k.c 8 9 10 12", "lost"},
+		{"heals what did not come", 0, options{heals}, "1 2 A8:k.b 9 5:k.c A10:k.a P10 12", ""},
+		{"heals, a deletion that a list shows", 0, options{heals}, "1 2 A6:k.b A9:k.a 5:k.c 10 12", ""},
+		{"heals, a deletion it need not know", 0, options{heals}, "10 A6:k.c P12", ""},
+		{"heals, a deletion that was not given", 0, options{heals}, "10 A6:k.c 8 P12", "diverged lost"},
+		{"heals, progress before a deletion", 0, options{heals}, "1 2 A6:k.c P6 A6:k.a 8 9 10 12", "lost"},
+		{"heals, an older value", 0, options{heals}, "1 2 3 5 8 9 12", "diverged lost"},
+		{"heals, a wrong value", 0, options{heals}, "A5:k.a A5:k.c~value 10 12", "diverged foreign"},
+		{"heals, what was replaced before", 0, options{heals}, "1 2 A10:k.a~older 5:k.c 12", "diverged foreign lost"},
+		{"heals, a deletion of what exists", 0, options{heals}, "A5:k.a A5:k.c 10 A11:k.b~op 12", "foreign"},
+		{"heals, another filter's key", 0, options{heals}, "A5:k.a A5:k.c 10 12 A6:z", "foreign"},
+		{"heals, a key that never was", 0, options{heals}, "A5:k.a A5:k.c 10 12 A6:k.x", "foreign"},
+		{"heals, again", 0, options{heals}, "1 2 3 3 5 8 9 10 12", "order"},
+		{"heals, an older one later", 0, options{heals}, "1 3 2 5 9 8 10 9 12", "order"},
+		{"heals, an answer below what came", 0, options{heals}, "1 2 3 5 8 9 10 A9:k.a 12", "order"},
+		{"heals, wrong as it came", 0, options{heals}, "1 2 3 5 8~value 9 10 12", "foreign"},
 		{"plain, losses at the end", 0, options{plain}, "1 2 3 5 8", ""},
 		{"plain, losses in between", 0, options{plain}, "1 5:k.a 8 10", ""},
 		{"plain, and wrong", 0, options{plain}, "1 5:k.a 8~value", "foreign"},

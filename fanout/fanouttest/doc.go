@@ -31,7 +31,8 @@
 //
 // [Receiver.Check] makes all of them, after a look at the history itself
 // ([ErrHistory]). What a receiver may do without is said by options: [Conflated],
-// [Ops], [AtLeastOnce], [Unmarked].
+// [Ops], [AtLeastOnce], [Unmarked], [Healing]. A Lagged may name a key: then it
+// flags changes of that key only, and is exact for that.
 //
 // # What is not seen
 //

@@ -1,6 +1,7 @@
 package fanouttest
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -16,7 +17,9 @@ import (
 // The error wraps [ErrMarker].
 //
 // With [AtLeastOnce] a range is only told once more, by who does not know what
-// was received, and nothing but its direction is checked.
+// was received, and nothing but its direction is checked. But if the Lagged names a
+// key, the receiver has found out itself: then something of that key was committed in
+// the range, and nothing of it was received.
 func (r *Receiver) Exact() error {
 	h := r.history()
 	var received []uint64
@@ -28,6 +31,7 @@ func (r *Receiver) Exact() error {
 		}
 	}
 	slices.Sort(received)
+	own := h.books()
 	for i, e := range h.events() {
 		from, to := e.PrevRevision, e.Revision
 		switch {
@@ -35,6 +39,11 @@ func (r *Receiver) Exact() error {
 			continue
 		case from > to:
 			return h.breach(ErrMarker, i, "%s is no range", describe(e))
+		case e.Key != "":
+			if wrong := h.keyedMarkerDiffers(e, own); wrong != "" {
+				return h.breach(ErrMarker, i, "%s %s", describe(e), wrong)
+			}
+			continue
 		case h.atLeastOnce:
 			continue
 		case from <= h.start:
@@ -53,6 +62,25 @@ func (r *Receiver) Exact() error {
 		return h.breach(ErrMarker, len(h.records), "it ended because it lost something, and nothing was committed behind %d", last)
 	}
 	return nil
+}
+
+// keyedMarkerDiffers says what is wrong with a marker that names a key.
+func (h *history) keyedMarkerDiffers(e *fanout.Event, own books) string {
+	lost := 0
+	for i := h.above(max(e.PrevRevision, 1) - 1); i < len(h.view.changes) && h.view.changes[i].Revision <= e.Revision; i++ {
+		c := h.view.changes[i]
+		if c.Key != e.Key {
+			continue
+		}
+		if own.received[placeOf(c)] {
+			return fmt.Sprintf("covers %d, which was received", c.Revision)
+		}
+		lost++
+	}
+	if lost == 0 {
+		return "covers nothing of the key"
+	}
+	return ""
 }
 
 // concerned reports whether something at revision was for the receiver.

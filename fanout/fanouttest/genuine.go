@@ -9,8 +9,8 @@ import (
 
 // Genuine checks that the receiver got nothing but what was committed and what
 // is meant for it: each change as it was committed, keys of its filter,
-// operations of its own, a Reset only where the state was replaced. The error
-// wraps [ErrForeign].
+// operations of its own, a Reset only where the state was replaced; an answer as
+// its key stood at its revision. The error wraps [ErrForeign].
 func (r *Receiver) Genuine() error {
 	h := r.history()
 	state := r.log.State(h.start, h.filter)
@@ -29,6 +29,12 @@ func (r *Receiver) Genuine() error {
 		if e.Op == fanout.Lagged || e.Op == fanout.Progress {
 			continue
 		}
+		if h.records[i].asked {
+			if wrong := h.answerDiffers(e); wrong != "" {
+				return h.breach(ErrForeign, i, "the answer %s is not what was committed: %s", describe(e), wrong)
+			}
+			continue
+		}
 		committed := h.find(e.Revision, e.Key)
 		if committed == nil {
 			return h.breach(ErrForeign, i, "%s was never committed", describe(e))
@@ -41,6 +47,23 @@ func (r *Receiver) Genuine() error {
 		}
 	}
 	return nil
+}
+
+// answerDiffers says what an answer has wrong of how its key stood at its revision.
+func (h *history) answerDiffers(e *fanout.Event) string {
+	if !h.wants(e) {
+		return "it is not for it"
+	}
+	last := h.lastOf(e.Key, e.Revision)
+	switch {
+	case last == nil:
+		return "there never was such a key"
+	case (e.Op == fanout.Put) != (last.Op == fanout.Put):
+		return fmt.Sprintf("the last change there is %s", describe(last))
+	case e.Op == fanout.Put && (last.Revision != e.Revision || !bytes.Equal(last.Value, e.Value)):
+		return fmt.Sprintf("the last change there is %s with %q", describe(last), last.Value)
+	}
+	return ""
 }
 
 // initialDiffers says what an event of the initial state has wrong.

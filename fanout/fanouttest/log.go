@@ -124,6 +124,16 @@ func (v view) find(revision uint64, key string) *fanout.Event {
 	return nil
 }
 
+// lastOf returns the last change of key up to revision, nil if there is none.
+func (v view) lastOf(key string, revision uint64) *fanout.Event {
+	for i := v.above(revision) - 1; i >= 0; i-- {
+		if v.changes[i].Key == key {
+			return v.changes[i]
+		}
+	}
+	return nil
+}
+
 // any reports whether something was committed at from..to.
 func (v view) any(from, to uint64) bool {
 	i := v.above(max(from, 1) - 1)

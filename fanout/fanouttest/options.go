@@ -50,6 +50,17 @@ func Unmarked() ReceiverOption {
 	return func(r *Receiver) { r.atLeastOnce, r.unmarked = true, true }
 }
 
+// Healing is for a watch that mends itself, as that of a NATS client does: it begins with
+// nothing, and is given the state, changes as they come, and where some did not come, the
+// difference ([Receiver.Answer]). So it may lack whatever a later change of the key has
+// made void, and it flags nothing. But a Progress says that all is there up to its
+// revision: the state that came out of what was given by then has that, and in the end
+// that of the log. Each key is given in the order of revisions, once each. PrevValue does
+// not travel. Start it at 0. The log must not be replaced.
+func Healing() ReceiverOption {
+	return func(r *Receiver) { r.atLeastOnce, r.healing = true, true }
+}
+
 // RereadsWith makes [Receiver.Follow] read the state after each Lagged and Reset,
 // as a consumer does that wants to stay in step. It must include whatever was
 // pushed by the time of the call.

@@ -9,8 +9,12 @@ import "github.com/watchcast/watchcast/fanout"
 // The error wraps [ErrOrder].
 //
 // With [AtLeastOnce] there is no order but that of each key, which the receiver
-// itself makes by dropping repeats; then nothing is checked.
+// itself makes by dropping repeats; then nothing is checked. One that is [Healing]
+// has dropped them: there the revisions of each key grow.
 func (r *Receiver) Ordered() error {
+	if r.healing {
+		return r.history().keysOrdered()
+	}
 	if r.atLeastOnce {
 		return nil
 	}
@@ -37,6 +41,21 @@ func (r *Receiver) Ordered() error {
 			return h.breach(ErrOrder, i, "%s stands behind %d", describe(e), through)
 		}
 		through, batch = max(through, at), number
+	}
+	return nil
+}
+
+// keysOrdered checks that the revisions of each key grow.
+func (h *history) keysOrdered() error {
+	last := make(map[string]uint64)
+	for i, e := range h.events() {
+		if e.Control() {
+			continue
+		}
+		if e.Revision <= last[e.Key] {
+			return h.breach(ErrOrder, i, "%s stands behind %d of its key", describe(e), last[e.Key])
+		}
+		last[e.Key] = e.Revision
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ type Receiver struct {
 
 	conflated, initial, own bool
 	atLeastOnce, unmarked   bool
+	healing                 bool
 	ops                     []fanout.Op // empty: all
 	read                    func() (uint64, State)
 
@@ -31,6 +32,7 @@ type Receiver struct {
 // record is an event that was received, or a state that was read.
 type record struct {
 	event    *fanout.Event // nil for a read
+	asked    bool          // the event did not come by itself
 	revision uint64        // of the read
 	state    State
 }
@@ -54,6 +56,13 @@ func (r *Receiver) Receive(e *fanout.Event) {
 		e = new(fanout.Event)
 	}
 	r.add(record{event: copyOf(e)})
+}
+
+// Answer records a change that the receiver was given because it asked what it had missed,
+// as one that is [Healing] does. It says how its key stands at its revision: whatever had
+// the key last, or that it did not exist. It is copied.
+func (r *Receiver) Answer(e *fanout.Event) {
+	r.add(record{event: copyOf(e), asked: true})
 }
 
 // Read records that the consumer read the state: what stood at revision. Whoever

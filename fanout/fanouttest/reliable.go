@@ -7,12 +7,14 @@ import (
 )
 
 // ReliableOrFlagged checks that everything up to through that was for the
-// receiver was received or flagged: it lies in the range of a Lagged, at or below
+// receiver was received or flagged: it lies in the range of a Lagged (of its
+// key, if that names one), at or below
 // a Reset, or behind the last event of a watcher that ended with
 // [fanout.ErrLagged]. Where the receiver was told that it has seen everything up
 // to a revision (Progress), that is checked of what came before. An initial state
 // must have every key. With [Conflated] it is enough that a later change of the
-// key was received or flagged. The error wraps [ErrLost].
+// key was received or flagged. With [Healing] it is enough that what was given comes
+// to the committed state, at each Progress and at through. The error wraps [ErrLost].
 //
 // through should be a revision that the watcher was good for: the last committed,
 // once the dispatcher has delivered it ([fanout.Dispatcher.Revision]) and the
@@ -21,6 +23,9 @@ func (r *Receiver) ReliableOrFlagged(through uint64) error {
 	h := r.history()
 	if err := h.initialComplete(through); err != nil {
 		return err
+	}
+	if h.healing {
+		return h.healed(through)
 	}
 	known := h.known()
 	for i, e := range h.events() {
@@ -82,9 +87,9 @@ func (h *history) known() *knowledge {
 		last = max(last, e.Revision)
 		switch e.Op {
 		case fanout.Lagged:
-			k.flag(e.PrevRevision, e.Revision, i)
+			k.flag(e.Key, e.PrevRevision, e.Revision, i)
 		case fanout.Reset:
-			k.flag(0, e.Revision, i)
+			k.flag("", 0, e.Revision, i)
 		case fanout.Progress:
 		default:
 			if n, ok := places[placeOf(e)]; ok {
@@ -93,16 +98,19 @@ func (h *history) known() *knowledge {
 		}
 	}
 	if h.cancelled() {
-		k.flag(last+1, math.MaxUint64, len(h.records)-1)
+		k.flag("", last+1, math.MaxUint64, len(h.records)-1)
 	}
 	return k
 }
 
-// flag notes that from..to was flagged by record i, where nothing was before.
-func (k *knowledge) flag(from, to uint64, i int) {
+// flag notes that from..to was flagged by record i, where nothing was before: of key, or
+// of every key if that is empty.
+func (k *knowledge) flag(key string, from, to uint64, i int) {
 	v := view{changes: k.changes}
 	for n := v.above(max(from, 1) - 1); n < len(k.changes) && k.changes[n].Revision <= to; n++ {
-		k.at[n] = min(k.at[n], i)
+		if key == "" || key == k.changes[n].Key {
+			k.at[n] = min(k.at[n], i)
+		}
 	}
 }
 

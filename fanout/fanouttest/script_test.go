@@ -89,8 +89,9 @@ func (a *author) replace(revision uint64, keys ...string) {
 // script plays to a receiver what a line of tokens says:
 //
 //	7      what matches at revision 7        7:k.a   of that, the change of k.a
-//	L3-5   lagged                            !9      reset
+//	L3-5   lagged, of k.a: L3-5:k.a          !9      reset
 //	P9     progress                          R9      reads the state of revision 9
+//	A9:k.a the answer of how k.a stands at 9
 //	S9     the initial state of revision 9   END     ends because it lagged
 //	CLOSED ends because it was stopped
 //
@@ -110,8 +111,17 @@ func (s script) play(t testing.TB, r *Receiver, line string) {
 		case token == "CLOSED":
 			r.End(fanout.ErrClosed)
 		case token[0] == 'L':
-			from, to, _ := strings.Cut(token[1:], "-")
-			r.Receive(&fanout.Event{Op: fanout.Lagged, PrevRevision: number(t, from), Revision: number(t, to)})
+			token, key, _ := strings.Cut(token[1:], ":")
+			from, to, _ := strings.Cut(token, "-")
+			r.Receive(&fanout.Event{Op: fanout.Lagged, Key: key, PrevRevision: number(t, from), Revision: number(t, to)})
+		case token[0] == 'A':
+			revision, key, _ := strings.Cut(token[1:], ":")
+			at := number(t, revision)
+			e := &fanout.Event{Op: fanout.Delete, Key: key, Revision: at} // as a list shows it
+			if entry, ok := s.log.State(at, s.filter)[key]; ok {
+				e = &fanout.Event{Op: fanout.Put, Key: key, Revision: entry.Revision, Value: entry.Value}
+			}
+			r.Answer(lie(t, e, how))
 		case token[0] == '!':
 			r.Receive(&fanout.Event{Op: fanout.Reset, Revision: number(t, token[1:])})
 		case token[0] == 'P':
@@ -169,6 +179,8 @@ func lie(t testing.TB, e *fanout.Event, how string) *fanout.Event {
 		f.PrevRevision++
 	case "op":
 		f.Op = fanout.Expire
+	case "older":
+		f.Revision--
 	case "time":
 		f.Time = f.Time.Add(1)
 	case "utc":

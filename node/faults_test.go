@@ -1,0 +1,425 @@
+package node
+
+import (
+	"context"
+	"flag"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/watchcast/watchcast/fanout/fanouttest"
+	"github.com/watchcast/watchcast/nats"
+)
+
+var faultSeed = flag.Uint64("faults.seed", 0, "what to make the faults and writes of TestFaults from; 0 for a new one")
+
+// fault is something that happens to a network, as one of its two ends sees it.
+type fault struct {
+	name  string
+	begin func(path)
+	end   func(path) // but for what heal does
+	quiet bool       // nothing that the first end says arrives meanwhile, or not in time
+	size  int        // of the longest value that is written meanwhile
+}
+
+// Faults last for so many acknowledged writes at least.
+const faultWrites = 80
+
+func kindsOfFault() []fault {
+	const delay, slow = 40 * time.Millisecond, 8 << 10
+	cut := func(p path) { p.each((*link).cut) }
+	none := func(path) {}
+	return []fault{
+		{"cut", cut, none, false, valueSize},
+		{"away", func(p path) { p.each(func(k *link) { k.refuse(true) }) }, none, true, valueSize},
+		{"delay", func(p path) { p.each(func(k *link) { k.delay(delay, delay) }) }, none, false, valueSize},
+		{"stalled there", func(p path) { p.hold(true, false) }, none, true, valueSize},
+		{"stalled back", func(p path) { p.hold(false, true) }, none, false, valueSize},
+		{"half-open", func(p path) { p.hold(true, false) }, cut, true, valueSize},
+		{"slow", func(p path) { p.each(func(k *link) { k.slow(slow, slow) }) }, none, true, 200 * valueSize},
+	}
+}
+
+// trial is a network with an audience at every node, under load.
+type trial struct {
+	*network
+	t         *testing.T
+	rng       *rand.Rand
+	audiences []*audience
+	load      *load
+	settler   *nats.Client // reaches some broker, whatever happens
+	acks      *natsgo.Subscription
+	start     uint64 // from there on everybody has everything, or is told
+}
+
+func newTrial(t *testing.T, seed uint64) *trial {
+	t.Helper()
+	w := newNetwork(t)
+	r := &trial{network: w, t: t, rng: rand.New(rand.NewPCG(seed, 0))}
+	var writers []*nats.Client
+	var urls []string
+	for _, n := range w.nodes {
+		k := w.clients[n.ID()]
+		r.audiences = append(r.audiences, listen(t, n, k))
+		writers = append(writers, clientOn(t, linkConn(t, k)))
+		urls = append(urls, n.NATSURL())
+	}
+	conn := connect(t, strings.Join(urls, ","), nats.ClientConn()...)
+	r.settler = clientOn(t, conn)
+	var subjects nats.Subjects
+	if err := subjects.Check(); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if r.acks, err = conn.SubscribeSync(subjects.Ack()); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range r.audiences {
+		a.begun()
+	}
+	r.load = newLoad(t, seed, writers)
+	r.start = r.settle()
+	return r
+}
+
+// living are the nodes that were not killed.
+func (r *trial) living() (nodes []*Node) {
+	for _, a := range r.audiences {
+		if !a.gone {
+			nodes = append(nodes, a.node)
+		}
+	}
+	return nodes
+}
+
+// leader waits until somebody leads, and returns him and the others that live.
+func (r *trial) leader() (leader *Node, others []*Node) {
+	r.t.Helper()
+	leader = leaderAmong(r.t, r.living())
+	for _, n := range r.living() {
+		if n != leader {
+			others = append(others, n)
+		}
+	}
+	r.rng.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	return leader, others
+}
+
+// settle waits until what is written reaches every subscriber, and returns its revision.
+func (r *trial) settle() (revision uint64) {
+	r.t.Helper()
+	eventually(r.t, "an event reaches everybody", func() bool {
+		if revision = r.write("settle"); revision == 0 {
+			return false
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return !slices.ContainsFunc(r.audiences, func(a *audience) bool { return !a.gone && !a.plain.hears(ctx, revision) })
+	})
+	return revision
+}
+
+func (r *trial) write(key string) (revision uint64) {
+	r.t.Helper()
+	return r.load.write(bounded(r.t), r.settler, []nats.Operation{{Key: key, Value: []byte(key)}})
+}
+
+// try has something happen on a path until enough is written and what is to be seen was.
+func (r *trial) try(f fault, p path, seen func()) {
+	r.t.Helper()
+	began := time.Now()
+	r.load.size.Store(int64(f.size)) // much, where buffers are to fill
+	f.begin(p)
+	r.load.more(faultWrites)
+	seen()
+	f.end(p)
+	p.heal()
+	r.load.size.Store(valueSize)
+	took := time.Since(began)
+	r.settle()
+	r.t.Logf("%s: for %v, and %v until all was well", f.name, took.Round(time.Millisecond), (time.Since(began) - took).Round(time.Millisecond))
+}
+
+// stale waits until a watch at a node says that it is stale.
+func (r *trial) stale(n *Node) {
+	r.t.Helper()
+	m := r.audience(n).state
+	eventually(r.t, "a watch at "+n.ID()+" is stale", func() bool { return m.told(nats.Stale) > m.told(nats.Fresh) })
+}
+
+// cutOff returns what waits until a broker has given up a client.
+func (r *trial) cutOff(n *Node) func() {
+	conn := r.audience(n).conn
+	before := conn.Stats().Reconnects
+	return func() {
+		r.t.Helper()
+		eventually(r.t, "the broker of "+n.ID()+" has given up a subscriber", func() bool {
+			return !conn.IsConnected() || conn.Stats().Reconnects > before
+		})
+	}
+}
+
+// fresh waits until it says that it is not, any more.
+func (r *trial) fresh(n *Node) {
+	r.t.Helper()
+	m := r.audience(n).state
+	eventually(r.t, "a watch at "+n.ID()+" is fresh", func() bool { return m.told(nats.Stale) == m.told(nats.Fresh) })
+}
+
+// behind waits until a node lacks some of what another one has.
+func (r *trial) behind(n, leader *Node) {
+	r.t.Helper()
+	eventually(r.t, n.ID()+" is behind", func() bool { return n.Revision()+faultWrites < leader.Revision() })
+}
+
+// brokenRoute returns what waits until a broker has given up a route.
+func (r *trial) brokenRoute(from, to *Node) func() {
+	before := from.routes()[to.ID()]
+	return func() {
+		r.t.Helper()
+		eventually(r.t, from.ID()+" has given up its route to "+to.ID(), func() bool { return from.routes()[to.ID()] != before })
+	}
+}
+
+// newLeader waits until another node leads.
+func (r *trial) newLeader(old *Node) {
+	r.t.Helper()
+	eventually(r.t, "another node leads", func() bool {
+		return slices.ContainsFunc(r.nodes, func(n *Node) bool {
+			e, _ := n.currentEpoch()
+			return n != old && e != nil
+		})
+	})
+}
+
+// told waits until every node says that it has everything up to a revision, and that it
+// has been told what it has not. It returns the revision of what came behind that.
+func (r *trial) told(last uint64) uint64 {
+	r.t.Helper()
+	ctx := bounded(r.t)
+	has := make(map[string]bool)
+	for _, n := range r.living() {
+		for !has[n.ID()] {
+			m, err := r.acks.NextMsgWithContext(ctx)
+			if err != nil {
+				r.t.Fatalf("%s does not say that it has all up to %d, or was told what it has not: %v", n.ID(), last, err)
+			}
+			a, err := nats.DecodeAck(m)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			has[a.Node] = a.Received >= last && a.Lost == nil
+		}
+	}
+	return r.settle()
+}
+
+func nothing() {}
+
+// judge ends the load, and holds every history against what was committed.
+func (r *trial) judge() {
+	r.t.Helper()
+	r.load.finish()
+	r.settle()
+	var last uint64
+	for i := range r.nodes {
+		for j := range writtenKeys { // so that each key has another event, which shows what was lost before
+			o := r.load.next(r.rng, i, 0)[:1]
+			o[0].Key, o[0].Delete = keyOf(i, j), false
+			last = r.load.write(bounded(r.t), r.settler, o)
+		}
+	}
+	began := time.Now()
+	shows := last
+	last = r.told(last)
+	leader, _ := r.leader()
+	want := state(r.t, leader, ">")
+	for _, a := range r.audiences {
+		a.got(shows, last, want)
+	}
+	r.t.Logf("%d writes, up to revision %d; all equal after %v", r.load.count(), last, time.Since(began))
+
+	committed := r.audience(leader).within.all()
+	log := fanouttest.NewLog()
+	log.Commit(committed...)
+	if err := log.Err(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.load.check(committed)
+	if got := log.State(last, filterOf(r.t, ">")); len(got) != len(want) {
+		r.t.Errorf("%d keys were committed; the store has %d", len(got), len(want))
+	} else {
+		for key, e := range got {
+			if want[key] != string(e.Value) {
+				r.t.Errorf("%q was committed of %s; the store has %q", e.Value, key, want[key])
+			}
+		}
+	}
+	for _, a := range r.audiences {
+		a.check(log, r.start, last)
+	}
+}
+
+// TestFaults does every kind of harm to every kind of connection, while clients write, and
+// checks what everybody has seen: one after the other, then in any order, two at a time;
+// and it kills the leader while one of its routes stands still.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	seed := *faultSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-faults.seed %d", seed)
+	for name, run := range map[string]func(*trial){
+		"raft":    (*trial).raftFaults,
+		"leaders": (*trial).leadersApart,
+		"routes":  (*trial).routeFaults,
+		"clients": (*trial).clientFaults,
+		"any":     (*trial).anyFaults,
+		"killed":  (*trial).killedLeader,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newTrial(t, seed)
+			run(r)
+			r.judge()
+		})
+	}
+}
+
+// raftFaults happen between the leader and another node, which disturb nobody.
+func (r *trial) raftFaults() {
+	for _, f := range kindsOfFault() {
+		leader, others := r.leader()
+		seen := nothing
+		if f.quiet {
+			seen = func() { r.behind(others[0], leader) }
+		}
+		r.try(f, r.raftPath(leader, others[0]), seen)
+	}
+}
+
+// leadersApart has leaders lose both other nodes.
+func (r *trial) leadersApart() {
+	for _, f := range kindsOfFault() {
+		if strings.HasPrefix(f.name, "stalled") || f.name == "away" {
+			leader, _ := r.leader()
+			r.try(f, r.apart(leader), func() { r.newLeader(leader) })
+		}
+	}
+}
+
+func (r *trial) routeFaults() {
+	for _, f := range kindsOfFault() {
+		leader, others := r.leader()
+		seen := nothing
+		if f.name != "delay" {
+			seen = r.brokenRoute(leader, others[0])
+		}
+		r.try(f, r.routePath(leader, others[0]), seen)
+	}
+}
+
+func (r *trial) clientFaults() {
+	for _, f := range kindsOfFault() {
+		n := r.nodes[r.rng.IntN(len(r.nodes))]
+		seen := nothing
+		if f.quiet {
+			seen = func() { r.stale(n) }
+		}
+		if f.name == "slow" {
+			seen = r.cutOff(n)
+		}
+		r.try(f, r.clientPath(n), seen)
+		r.fresh(n)
+	}
+	r.quickCut(r.nodes[r.rng.IntN(len(r.nodes))])
+}
+
+// quickCut cuts clients off right behind a beacon. They are connected again before the next
+// one, and nothing but that they were not tells them what they have lost.
+func (r *trial) quickCut(n *Node) {
+	r.t.Helper()
+	a := r.audience(n)
+	beacons := func() (count int) {
+		a.plain.mu.Lock()
+		defer a.plain.mu.Unlock()
+		return len(a.plain.beacons)
+	}
+	asked, since := a.once.w.Stats().CatchUps, beacons()
+	eventually(r.t, "a watch at "+n.ID()+" does not look for losses any more", func() bool {
+		if now := a.once.w.Stats().CatchUps; now != asked {
+			asked, since = now, beacons()
+		}
+		return beacons() >= since+4
+	})
+	since = beacons()
+	a.plain.until("a beacon", func(s *stream) bool { return len(s.beacons) > since })
+	r.clients[n.ID()].cut()
+	r.load.more(faultWrites)
+	r.settle()
+}
+
+// anyFaults happen two at a time, somewhere.
+func (r *trial) anyFaults() {
+	kinds := kindsOfFault()
+	for range 6 {
+		var paths [2]path
+		var faults [2]fault
+		for i := range paths {
+			leader, others := r.leader()
+			from, to := leader, others[0]
+			if r.rng.IntN(3) == 0 {
+				from, to = others[0], others[1]
+			}
+			faults[i] = kinds[r.rng.IntN(len(kinds))]
+			where := r.rng.IntN(3)
+			paths[i] = []path{r.raftPath(from, to), r.routePath(from, to), r.clientPath(from)}[where]
+			r.t.Logf("%s: %s, between %s and %s", []string{"raft", "route", "client"}[where], faults[i].name, from.ID(), to.ID())
+		}
+		faults[1].size = max(faults[0].size, faults[1].size)
+		faults[0].begin(paths[0])
+		r.try(faults[1], paths[1], func() { faults[0].end(paths[0]); paths[0].heal() })
+	}
+}
+
+// killedLeader kills the leader while its route to one of the others stands still, and has
+// the other one elected, which knows what was published, and must know what was not safe.
+func (r *trial) killedLeader() {
+	leader, others := r.leader()
+	far, near := others[0], others[1]
+	routes := func() [2]uint64 { return [2]uint64{near.routes()[far.ID()], far.routes()[near.ID()]} }
+	r.told(r.settle())
+	began, before := time.Now(), routes()
+
+	road := r.routePath(leader, far)
+	road.hold(true, false)
+	r.load.more(faultWrites)
+	published := leader.Revision()
+	eventually(r.t, "the near node has heard that it is published", func() bool { return near.published.Load() >= published })
+	r.audience(leader).gone = true
+	road.each((*link).cut)
+	kill(r.t, leader, near)
+	lasted := time.Since(began)
+	road.heal()
+	r.newLeader(leader)
+	r.load.more(faultWrites)
+	r.told(r.settle())
+
+	// Nothing is to be told as lost, unless the machine was so slow that the far node was
+	// silent for too long, or a route broke that the test has left alone.
+	if now := routes(); lasted >= nats.AckPatience || now != before {
+		r.t.Logf("the leader went after %v; the routes were %v and are %v", lasted, before, now)
+		return
+	}
+	for _, n := range others {
+		r.audience(n).plain.noResets()
+	}
+}
+
+// audience returns who listens at a node.
+func (r *trial) audience(n *Node) *audience { return r.audiences[slices.Index(r.nodes, n)] }
