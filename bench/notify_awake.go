@@ -20,22 +20,30 @@ var notifyAwake = &measure{
 		}
 		defer r.stop()
 		k := keys(1)
+		if err := r.watchAll(); err != nil {
+			return nil, err
+		}
 		if err := r.fill(k); err != nil {
 			return nil, err
 		}
-		samples, err := interleave(ctx, s.samples, func() (cost, error) { return r.notify(s.count, k) })
+		samples, err := interleave(ctx, s.samples,
+			func() (cost, error) { return r.notify(s.count, k) },
+			func() (cost, error) { return notifyBare(s.count, k) })
 		if err != nil {
 			return nil, err
 		}
 		// The runtime allocates now and then on its own account; what Push or
 		// Flush allocate shows in every sample.
-		var ns []float64
+		var ns, floor []float64
 		allocs := samples[0][0].allocs
 		for _, c := range samples[0] {
 			ns = append(ns, c.ns)
 			allocs = min(allocs, c.allocs)
 		}
+		for _, c := range samples[1] {
+			floor = append(floor, c.ns)
+		}
 		perEvent := float64(allocs) / float64(s.count*burstSize)
-		return []finding{{samples: ns, compare: map[string]float64{"allocs/event": perEvent}, missed: allocs > 0}}, nil
+		return []finding{{samples: ns, compare: map[string]float64{"allocs/event": perEvent, "bare slots, ns": median(floor)}, missed: allocs > 0}}, nil
 	},
 }

@@ -32,6 +32,9 @@ var notifyParked = &measure{
 		}
 		defer r.stop()
 		k := keys(1)
+		if err := r.watchAll(); err != nil {
+			return nil, err
+		}
 		if err := r.fill(k); err != nil {
 			return nil, err
 		}

@@ -26,6 +26,9 @@ var notifyScale = &measure{
 			}
 			held, err := r.watch(k[:watchers])
 			if err == nil {
+				err = r.watchAll()
+			}
+			if err == nil {
 				err = r.fill(k)
 			}
 			stop = func() { r.stop(); runtime.KeepAlive(held) }

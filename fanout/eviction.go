@@ -1,10 +1,21 @@
 package fanout
 
-// holding is what the writer must know of a block to evict it without looking at
-// its events, which have left the cache long ago.
+// holding is what the writer must know of a block to fill and evict it without looking
+// at its events, which have left the cache long ago, nor at the block itself, in which
+// readers count themselves.
 type holding struct {
-	bytes int64  // of the events in its slots
-	start uint64 // index of the first slot where a revision begins; as many as there are slots if none does
+	slots []*Event // those of the block
+	from  int64    // bytes of all events ever that went before those in the slots
+	to    int64    // the same, with these; not of a block that is being filled
+	start uint64   // index of the first slot where a revision begins; as many as there are slots if none does
+}
+
+// bytes returns those of the events in a block.
+func (r *Ring) bytes(h *holding) int64 {
+	if h == r.open {
+		return r.pushed - h.from
+	}
+	return h.to - h.from
 }
 
 // turn is called where Push cannot simply go on: at the start of a block, or
@@ -15,12 +26,15 @@ func (r *Ring) turn(pos uint64) {
 	if pos&r.within != 0 { // a batch had filled the ring up to here
 		r.evict(r.startFrom((pos - r.size + block) &^ r.within))
 	} else {
-		if end > r.size {
-			r.evict(r.startFrom(end - r.size))
+		if end > r.size+r.first {
+			r.evict(r.startFrom(end - r.size + r.stride - block))
 		}
-		r.at = r.index(pos)
-		r.slots = r.blocks[r.at].Load().slots
-		r.holdings[r.at].start = block
+		if r.open != nil {
+			r.open.to = r.pushed
+		}
+		r.open = &r.holdings[r.index(pos)]
+		r.open.from, r.open.start = r.pushed, block
+		r.slots = r.open.slots
 	}
 	r.stop = min(end, r.first+r.size)
 }
@@ -41,14 +55,13 @@ func (r *Ring) startFrom(pos uint64) uint64 {
 // or until only the newest revision is left. A block goes as a whole, unless that
 // would be much at once.
 func (r *Ring) release() {
-	for r.bytes > r.maxBytes && r.first < r.group {
-		at := r.index(r.first)
-		if r.holdings[at].bytes <= r.maxBytes/64 {
+	for r.pushed > r.limit && r.first < r.group {
+		h := &r.holdings[r.index(r.first)]
+		if r.bytes(h) <= r.maxBytes/64 {
 			r.evict(r.startFrom(r.first&^r.within + r.within + 1))
 			continue
 		}
-		oldest := r.blocks[at].Load().slots[r.first&r.within]
-		r.evict(r.endOf(oldest))
+		r.evict(r.endOf(h.slots[r.first&r.within]))
 	}
 }
 
@@ -57,7 +70,7 @@ func (r *Ring) release() {
 func (r *Ring) endOf(e *Event) uint64 {
 	end := r.first + 1
 	for limit := min(r.first+uint64(max(1, e.BatchSize)), r.group); end < limit; end++ {
-		if r.blocks[r.index(end)].Load().slots[end&r.within].Revision != e.Revision {
+		if r.holdings[r.index(end)].slots[end&r.within].Revision != e.Revision {
 			break
 		}
 	}
@@ -76,24 +89,24 @@ func (r *Ring) evict(end uint64) {
 		from := r.first & r.within
 		to := min(r.within+1, from+end-r.first)
 		at := r.index(r.first)
-		b := r.blocks[at].Load()
 		h := &r.holdings[at]
-		freed := h.bytes
+		freed := r.bytes(h)
 		if to <= r.within { // more of it stays
 			freed = 0
-			for _, e := range b.slots[from:to] {
+			for _, e := range h.slots[from:to] {
 				freed += e.bytes()
 			}
 		}
-		h.bytes -= freed
-		r.bytes -= freed
-		if b.readers.Load() == 0 {
-			clear(b.slots[from:to])
+		h.from += freed
+		r.limit += freed
+		if r.blocks[at].Load().readers.Load() == 0 {
+			clear(h.slots[from:to])
 		} else {
 			fresh := newBlock(r.within + 1)
-			copy(fresh.slots[to:], b.slots[to:])
+			copy(fresh.slots[to:], h.slots[to:])
+			h.slots = fresh.slots
 			r.blocks[at].Store(fresh)
-			if at == r.at {
+			if h == r.open {
 				r.slots = fresh.slots
 			}
 		}

@@ -70,9 +70,10 @@ type RingOptions struct {
 // # What it costs
 //
 // A push is a few plain stores. What an atomic store costs, some nanoseconds, a
-// batch pays twice and a block a few times. A full ring evicts a block at a time:
-// up to a 64th of the slots, 64 at most, a little before they are needed. The
-// writer allocates only a block, and only where a reader was stopped in the middle
+// batch pays twice. A full ring evicts several blocks at a time: up to a 64th of the
+// slots, 512 at most, a little before they are needed. What the writer must know of a
+// block it has for itself, because to look at a word that readers store costs more than
+// a dozen pushes. The writer allocates only a block, and only where a reader was stopped in the middle
 // of reading one for as long as the ring lasts.
 //
 // # Why no wake-up is lost
@@ -87,6 +88,7 @@ type Ring struct {
 	size     uint64 // events held at most
 	shift    uint64 // log2 of the slots in a block
 	within   uint64 // masks a position's place in its block
+	stride   uint64 // how many slots are evicted at a time, if the ring is full
 	maxBytes int64
 	fronted  atomic.Bool // a Front pushes, and revisions are the front's
 
@@ -95,12 +97,13 @@ type Ring struct {
 	next     uint64   // position of the next event
 	stop     uint64   // position at which turn is to be called
 	slots    []*Event // of the block of next
-	at       uint64   // where in the table that block stands
-	flushed  uint64   // position up to which events were published before
-	settled  uint64   // revision of the last of these
+	open     *holding // what is known of that block
 	group    uint64   // position at which the newest revision begins
 	last     uint64   // revision of the newest event
-	bytes    int64    // of the events in slots, staged ones included
+	pushed   int64    // bytes of all events ever, staged ones included
+	limit    int64    // of pushed; more than that, and some have to go
+	flushed  uint64   // position up to which events were published before
+	settled  uint64   // revision of the last of these
 	first    uint64   // tail, as the writer knows it
 	holdings []holding
 
@@ -127,6 +130,9 @@ type Ring struct {
 // maxBlock bounds how many slots a block has.
 const maxBlock = 64
 
+// maxStride bounds how many slots are evicted at a time.
+const maxStride = 512
+
 // NewRing returns an empty ring. The error wraps [ErrBadOption].
 func NewRing(o RingOptions) (*Ring, error) {
 	switch {
@@ -151,11 +157,15 @@ func NewRing(o RingOptions) (*Ring, error) {
 		size:     size,
 		shift:    uint64(bits.TrailingZeros64(slots)),
 		within:   slots - 1,
+		stride:   min(max(size/64, 1), maxStride),
 		maxBytes: o.MaxBytes,
+		limit:    o.MaxBytes,
 		holdings: make([]holding, n),
 	}
 	for i := range r.blocks {
-		r.blocks[i].Store(newBlock(slots))
+		b := newBlock(slots)
+		r.blocks[i].Store(b)
+		r.holdings[i].slots = b.slots
 	}
 	r.cursors.Store(new([]*Cursor))
 	return r, nil
@@ -189,20 +199,17 @@ func (r *Ring) Push(e *Event) {
 	if pos == r.stop {
 		r.turn(pos)
 	}
-	h := &r.holdings[r.at]
-	if begins {
-		h.start = min(h.start, pos&r.within)
+	at := pos & r.within
+	if begins && at < r.open.start {
+		r.open.start = at
 	}
-	size := e.bytes()
-	h.bytes += size
-	r.bytes += size
 	if pos > 0 {
 		e.step = uint32(min(e.Revision-r.last, math.MaxUint32))
 	}
-	r.slots[pos&r.within] = e
+	r.slots[at] = e
 	r.last = e.Revision
 	r.next = pos + 1
-	if r.bytes > r.maxBytes {
+	if r.pushed += e.bytes(); r.pushed > r.limit {
 		r.release()
 	}
 }

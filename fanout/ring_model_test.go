@@ -163,7 +163,7 @@ func (m *ringModel) keptFrom(t *rapid.T, r *Ring) int {
 			bytes += e.bytes()
 		}
 	}
-	if crowded := fit > m.slots-len(r.blocks[0].Load().slots); early > int(r.within) || !crowded && bytes > r.maxBytes/64 {
+	if crowded := fit > m.slots-int(r.stride); early >= int(r.stride) || !crowded && bytes > r.maxBytes/64 {
 		t.Fatalf("%d events of %d bytes were evicted for no reason; %d would fit", early, bytes, fit)
 	}
 	return kept
@@ -174,7 +174,8 @@ func testRingModel(t *rapid.T, m *ringModel, most int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.within > 0 {
+	r.stride *= rapid.Uint64Range(1, min(4, r.size/r.stride)).Draw(t, "blocks evicted at a time")
+	if r.stride > 1 {
 		m.tail = func() int { return m.keptFrom(t, r) }
 	}
 	revision := uint64(0)
@@ -263,10 +264,10 @@ func (m *ringModel) check(t *rapid.T, r *Ring) {
 				bytes += e.bytes()
 			}
 		}
-		counted += r.holdings[i].bytes
+		counted += r.bytes(&r.holdings[i])
 	}
-	if r.bytes != bytes || counted != bytes {
-		t.Fatalf("the ring counts %d bytes, and %d in its blocks; its slots hold %d", r.bytes, counted, bytes)
+	if held := r.pushed - (r.limit - r.maxBytes); held != bytes || counted != bytes {
+		t.Fatalf("the ring counts %d bytes, and %d in its blocks; its slots hold %d", held, counted, bytes)
 	}
 	if bytes > r.maxBytes && r.first < r.group {
 		t.Fatalf("the ring holds %d bytes, the limit is %d", bytes, r.maxBytes)

@@ -242,8 +242,8 @@ func wantEvents(t rapid.TB, got []*Event, want ...int) {
 func TestEvictionInStrides(t *testing.T) {
 	const slots, stride = 256, 4
 	r := newTestRing(t, slots)
-	if r.within != stride-1 {
-		t.Fatalf("a block has %d slots, want %d", r.within+1, stride)
+	if r.within != stride-1 || r.stride != stride {
+		t.Fatalf("a block has %d slots, and %d are evicted at a time; want %d", r.within+1, r.stride, stride)
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	for revision := uint64(1); revision <= 5000; revision++ {
@@ -314,6 +314,7 @@ func TestReaderKeepsItsBlock(t *testing.T) {
 	slow.load(slow.pos - 1)
 	mine := slow.block
 	seen := slices.Clone(mine.slots)
+	r.limit += 1<<20 - r.maxBytes
 	r.maxBytes = 1 << 20
 	for revision := uint64(6); revision < 6+2*(slots+block); revision++ {
 		r.Push(change("k", revision))

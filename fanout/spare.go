@@ -40,7 +40,7 @@ func (f *feed) spare() bool {
 	for pos := r.flushed; pos < r.next; {
 		from := pos & r.within
 		to := min(r.within+1, from+r.next-pos)
-		for _, e := range r.blocks[r.index(pos)].Load().slots[from:to] {
+		for _, e := range r.holdings[r.index(pos)].slots[from:to] {
 			if e.Control() || registry.keys.has(e.Key) {
 				return false
 			}
