@@ -15,8 +15,9 @@ const (
 	// busy machine needs.
 	silence = BeaconPeriod * 9 / 5
 
-	// putBack is behind how long a silence a beacon of a lower term does not come from a
-	// leader that has not noticed its end: its lease is over long before.
+	// putBack is behind how long a silence a beacon of a lower term, or of one that was
+	// passed, does not come from a leader that has not noticed its end, nor late: its lease
+	// is over long before.
 	putBack = 10 * BeaconPeriod
 
 	pulseTick = BeaconPeriod / 10
@@ -105,19 +106,19 @@ func (p *pulse) hear(b Beacon, now time.Time) (d doubt, replaced bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.last
-	if before.Cluster != "" && (before.Cluster != b.Cluster || b.Term < before.Term) {
+	repeated := b.Term < before.Term || b.Term == before.Term && b.Seq <= before.Seq
+	if before.Cluster != "" && (before.Cluster != b.Cluster || repeated) {
 		patience := silence
 		if before.Cluster == b.Cluster {
 			patience = putBack
 		}
 		if now.Sub(p.heard) < patience {
-			return doubt{}, false // two clusters, or leaders, on the same subjects: stay with one
+			// Two clusters, or leaders, on the same subjects: stay with one. Or the
+			// beacon was held up on a connection that the leader had lost.
+			return doubt{}, false
 		}
 		p.last, p.heard, p.silent, p.published = b, now, false, b.Published
 		return doubt{}, true
-	}
-	if b.Term == before.Term && b.Seq <= before.Seq && before.Cluster != "" {
-		return doubt{}, false // of a connection that the leader had lost
 	}
 	p.last, p.heard = b, now
 	p.published = max(p.published, b.Published)
@@ -125,7 +126,7 @@ func (p *pulse) hear(b Beacon, now time.Time) (d doubt, replaced bool) {
 	case before.Cluster == "":
 	case b.Term != before.Term:
 		// If it has announced a loss before, or said something else, that was missed.
-		d = doubt{cause: "there is a new leader", loss: b.Resets > 0 || b.After > 0, all: true}
+		d = doubt{cause: "there is a new leader", loss: b.Resets > 0 || b.After > 0, all: true, ask: true}
 	case b.Resets != before.Resets:
 		d = doubt{cause: "the leader may not have published everything", loss: true, all: true}
 		if b.Reset != nil && b.Resets == before.Resets+1 && b.After <= before.Seq {
@@ -137,7 +138,7 @@ func (p *pulse) hear(b Beacon, now time.Time) (d doubt, replaced bool) {
 	if p.silent {
 		p.silent = false
 		if d.cause == "" {
-			d = doubt{cause: "beacons come again", all: true}
+			d = doubt{cause: "beacons come again", all: true, ask: true}
 		}
 	}
 	return d, false
@@ -190,7 +191,7 @@ func (p *pulse) run(ctx context.Context) {
 		}
 		if n := conn.Stats().Reconnects; n != connections {
 			connections = n
-			p.c.each(func(w *Watch) { w.doubt(doubt{cause: "the connection was lost", loss: true, all: true}) })
+			p.c.each(func(w *Watch) { w.doubt(doubt{cause: "the connection was lost", loss: true, all: true, ask: true}) })
 		}
 		p.c.each((*Watch).look)
 		if p.overdue() {

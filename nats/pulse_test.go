@@ -26,6 +26,8 @@ func TestPulse(t *testing.T) {
 		{name: "a new leader", change: func(b *Beacon) { b.Term, b.Seq, b.After, b.Resets = 4, 1, 0, 0 }, cause: "there is a new leader", heard: true},
 		{name: "an old leader", change: func(b *Beacon) { b.Term, b.Resets = 2, 9 }},
 		{name: "an old leader behind a silence", after: putBack - time.Millisecond, change: func(b *Beacon) { b.Term = 2 }},
+		{name: "one that was passed, behind a silence", after: putBack - time.Millisecond, change: func(b *Beacon) { b.Seq, b.After = 5, 4 }},
+		{name: "files of an earlier time lead to the same term", after: putBack, change: func(b *Beacon) { b.Seq, b.After = 1, 0 }, replaced: true, heard: true},
 		{name: "files of an earlier time were put back", after: putBack, change: func(b *Beacon) { b.Term = 2 }, replaced: true, heard: true},
 		{name: "a reset", change: func(b *Beacon) { b.Seq, b.After = 8, 7; b.Resets++ }, cause: "the leader may not have published everything", heard: true},
 		{name: "behind a silence", silent: true, change: func(b *Beacon) { b.Seq, b.After = 8, 7 }, cause: "beacons come again", heard: true},

@@ -78,6 +78,8 @@ type Watch struct {
 	missed  bool      // raw: there was no room for a change, or a loss
 	cramped bool      // what was asked for waits for room
 	round   uint64    // how often all was taken back, or begun anew
+	newest  uint64    // highest revision of an event that came, since then
+	ask     bool      // raw: the leader is to be asked where it stands
 	told    Range     // raw: the last range that was said to be lost
 	doubts  uint64    // how often there was one
 	healed  uint64    // of those

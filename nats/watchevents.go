@@ -15,6 +15,7 @@ type doubt struct {
 	loss  bool  // and likely so: a raw watch says it
 	lost  Range // what may be missing, if that is known
 	all   bool  // many watches have it at once
+	ask   bool  // the leader may not be the one that was known, nor its store
 }
 
 // receive takes a published event.
@@ -27,6 +28,7 @@ func (w *Watch) receive(m *nats.Msg) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stats.Events++
+	w.newest = max(w.newest, e.Revision)
 	if w.err != nil || w.behind {
 		return
 	}
@@ -142,6 +144,7 @@ func (w *Watch) doubt(d doubt) {
 		w.told = d.lost
 		w.say(Update{Kind: Lost, Range: d.lost, Cause: d.cause})
 	}
+	w.ask = w.ask || d.ask
 	w.raise(d.all)
 }
 
@@ -159,6 +162,7 @@ func (w *Watch) replaced() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.silent = ""
+	w.newest = 0
 	if w.o.Raw {
 		w.view = newView(true)
 		w.settled = false

@@ -24,7 +24,8 @@ const (
 	mostPause  = 2 * time.Second
 )
 
-// errBehind ends catching up because the backlog was taken back meanwhile.
+// errBehind ends catching up because the backlog was taken back meanwhile, or all begun
+// anew.
 var errBehind = errors.New("nats: the consumer is behind")
 
 // task is to catch up.
@@ -35,6 +36,8 @@ type task struct {
 	spread bool
 	list   bool // else since floor
 	floor  uint64
+	ask    bool   // raw: for where the leader stands
+	newest uint64 // revision that is there: an answer from below is that of another store
 }
 
 // run catches up whenever there is a reason, until ctx ends or the watch does.
@@ -91,6 +94,7 @@ func (w *Watch) task(now time.Time) (t task, due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t = task{doubts: w.doubts, round: w.round, first: w.healed == 0, list: !w.listed, floor: w.view.floor}
+	t.ask, t.newest = w.ask || !w.settled, max(w.newest, w.view.floor)
 	switch {
 	case w.behind || w.err != nil:
 		return t, false
@@ -116,12 +120,15 @@ func (w *Watch) interval() time.Duration {
 // through which revision nothing is, and how many changes had been.
 func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed int, err error) {
 	if w.o.Raw {
-		if w.isSettled() {
+		if !t.ask {
 			return 0, 0, nil
 		}
 		revision, err = w.client.revision(ctx, w.pattern)
 		if errors.Is(err, nats.ErrPermissionViolation) {
 			return 0, 0, nil // then a loss shows only where something of the key was seen before
+		}
+		if err == nil {
+			err = w.plausible(t, revision)
 		}
 		return revision, 0, err
 	}
@@ -137,6 +144,9 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 		return 0, 0, err
 	}
 	defer l.Close()
+	if err := w.plausible(t, l.revision); err != nil {
+		return 0, 0, err
+	}
 	if err := w.begin(t); err != nil {
 		return 0, 0, err
 	}
@@ -160,10 +170,15 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 	return l.revision, healed, nil
 }
 
-func (w *Watch) isSettled() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.settled
+// plausible begins anew if the leader, asked behind something that it had done, has not
+// done it. Then somebody has put back the files of an earlier time. Nothing shows that
+// once it has done as much again.
+func (w *Watch) plausible(t task, revision uint64) error {
+	if revision >= t.newest {
+		return nil
+	}
+	w.replaced()
+	return errBehind
 }
 
 // begin starts to take an answer.
@@ -307,6 +322,7 @@ func (w *Watch) caughtUp(t task, revision uint64, healed int) {
 		return
 	}
 	if w.o.Raw {
+		w.ask = w.ask && w.doubts != t.doubts
 		if !w.settled && revision > 0 {
 			w.view.settle(revision, revision)
 			w.settled = true

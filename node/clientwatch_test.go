@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -249,35 +250,61 @@ func TestClientWatchRestore(t *testing.T) {
 }
 
 // TestClientWatchPutBack: somebody puts back the files of an earlier time. The leader then
-// is one of an earlier term, and the watch goes back with it.
+// is one of an earlier term, of the same or of a later one, as it happens, and a watch goes
+// back with it; a raw one tells that it knows nothing any more.
 func TestClientWatchPutBack(t *testing.T) {
 	t.Parallel()
-	c := single(t)
-	c.NATS = freeport.Address(t)
-	n := lead(t, c)
-	churn(t, n, 100, 20)
-	earlier := state(t, n, ">")
-	stop(t, n)
-	kept := t.TempDir()
-	if err := os.CopyFS(kept, os.DirFS(c.DataDir)); err != nil {
-		t.Fatal(err)
+	for _, c := range []struct {
+		name          string
+		before, after int // starts more than there must be
+	}{
+		{"an earlier term", 1, 0},
+		{"the same term", 0, 0},
+		{"a later term", 0, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			config := single(t)
+			config.NATS = freeport.Address(t)
+			again := func(starts int) (n *Node) {
+				for ; starts > 0; starts-- {
+					stop(t, lead(t, config)) // each in a term of its own
+				}
+				return lead(t, config)
+			}
+			n := again(0)
+			churn(t, n, 100, 20)
+			earlier := state(t, n, ">")
+			stop(t, n)
+			kept := t.TempDir()
+			if err := os.CopyFS(kept, os.DirFS(config.DataDir)); err != nil {
+				t.Fatal(err)
+			}
+			n = again(c.before)
+			m := mirrorOf(t, client(t, n.NATSURL()), ">", nats.WatchOptions{})
+			raw := mirrorOf(t, client(t, n.NATSURL()), ">", nats.WatchOptions{Raw: true})
+			eventually(t, "the raw watch has begun", func() bool { return raw.told(nats.Synced) == 1 })
+			churn(t, n, 100, 20)
+			put(t, n, "new", "x")
+			m.equals("before", state(t, n, ">"))
+			for _, m := range []*mirror{m, raw} {
+				m.mu.Lock()
+				m.back = true
+				m.mu.Unlock()
+			}
+			stop(t, n)
+			config.DataDir = kept
+			n = again(c.after)
+			m.equals("behind files of an earlier time", earlier)
+			eventually(t, "the raw watch tells that it knows nothing any more", func() bool {
+				raw.mu.Lock()
+				defer raw.mu.Unlock()
+				return slices.Contains(raw.causes, "this is another cluster, or an earlier state of it")
+			})
+			put(t, n, "later", "x")
+			m.equals("later", state(t, n, ">"))
+		})
 	}
-	n = lead(t, c) // in the next term
-	stop(t, n)
-	n = lead(t, c)
-	m := mirrorOf(t, client(t, n.NATSURL()), ">", nats.WatchOptions{})
-	churn(t, n, 100, 20)
-	put(t, n, "new", "x")
-	m.equals("before", state(t, n, ">"))
-	m.mu.Lock()
-	m.back = true
-	m.mu.Unlock()
-	stop(t, n)
-	c.DataDir = kept
-	n = lead(t, c)
-	m.equals("behind files of an earlier time", earlier)
-	put(t, n, "later", "x")
-	m.equals("later", state(t, n, ">"))
 }
 
 // TestClientWatchBounds: a watch of too many keys ends with an error that says so.

@@ -25,6 +25,7 @@ type mirror struct {
 	values   map[string]string
 	revision map[string]uint64 // of the last change of each key
 	kinds    []nats.UpdateKind // but changes
+	causes   []string          // of these
 	changes  int
 	all      []nats.Update
 	back     bool // revisions may go back: a backup was restored
@@ -71,6 +72,7 @@ func (m *mirror) follow() {
 func (m *mirror) update(u nats.Update) {
 	m.all = append(m.all, u)
 	if u.Kind != nats.Changed {
+		m.causes = append(m.causes, u.Cause)
 		m.kinds = append(m.kinds, u.Kind)
 		return
 	}
