@@ -105,8 +105,8 @@ func remoteNode(url string, c *natsgo.Conn) remote {
 }
 
 // remoteService is a NATS server and, in its process, a service that stores nothing: it
-// answers each request, and may publish what came. A store whose
-// writes are NATS requests and whose events are NATS messages can hardly be faster.
+// answers each request, and may publish what came. A store whose writes are NATS requests
+// and whose events are NATS messages can hardly be faster.
 func remoteService(publishes bool) (remote, func(), error) {
 	s, err := startServer(nil)
 	if err != nil {
