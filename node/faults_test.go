@@ -29,6 +29,7 @@ type fault struct {
 
 const (
 	faultWrites = 80 // for so many acknowledged writes faults last at least
+	largeWrites = 20 // of large values
 	faultTries  = 5  // what the machine was too slow for is tried so often
 )
 
@@ -137,7 +138,11 @@ func (r *trial) try(f fault, p path, seen func()) {
 	began := time.Now()
 	r.load.size.Store(int64(f.size)) // much, where buffers are to fill
 	f.begin(p)
-	r.load.more(faultWrites)
+	if f.size > valueSize {
+		r.load.more(largeWrites)
+	} else {
+		r.load.more(faultWrites)
+	}
 	seen()
 	f.end(p)
 	p.heal()
@@ -176,7 +181,7 @@ func (r *trial) fresh(n *Node) {
 // behind waits until a node lacks some of what the leader has.
 func (r *trial) behind(n, leader *Node) (seen bool) {
 	r.t.Helper()
-	return r.whileLeads(leader, n.ID()+" is behind", func() bool { return n.Revision()+faultWrites < leader.Revision() })
+	return r.whileLeads(leader, n.ID()+" is behind", func() bool { return n.Revision()+largeWrites < leader.Revision() })
 }
 
 // brokenRoute returns what waits until a leader's broker has given up a route.
