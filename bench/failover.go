@@ -15,8 +15,8 @@ import (
 )
 
 // failover is the time from before the leader of three nodes is killed until plain
-// subscribers at both other brokers have a change that somebody began to ask for after
-// that. Writers, one at each broker, go on all the while, each with a pause of 2 ms
+// subscribers at both other brokers have a change that somebody began to ask for when it
+// was dead. Writers, one at each broker, go on all the while, each with a pause of 2 ms
 // between two of its puts.
 var failover = &measure{
 	name:    "failover",
@@ -48,16 +48,28 @@ const (
 
 // failover kills the leader, returns how long that was felt, and starts it again.
 func (p *processes) failover(ctx context.Context) (time.Duration, error) {
+	took, gone, err := p.killLeader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := gone.start(); err != nil {
+		return 0, err
+	}
+	return took, gone.ready(ctx)
+}
+
+// killLeader returns how long that was felt, and who it was.
+func (p *processes) killLeader(ctx context.Context) (took time.Duration, gone *member, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, failoverPatience, errors.New("no change arrives behind a killed leader"))
 	defer cancel()
 	var all closers
 	defer func() { all.close() }()
 	stop, err := p.write(ctx)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	all.add(stop)
-	var killed atomic.Int64 // when, in ns; 0 for not yet
+	var dead atomic.Int64 // since when, in ns, the leader is known to be; 0 for not yet
 	type arrival struct {
 		member *member
 		at     time.Time
@@ -67,18 +79,18 @@ func (p *processes) failover(ctx context.Context) (time.Duration, error) {
 	for _, m := range p.members {
 		conns, hangUp, err := dialMany(m.nats, 1)
 		if err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		all.add(hangUp)
 		done := false
 		if _, err := conns[0].Subscribe("watch.>", func(msg *natsgo.Msg) {
-			now, after := time.Now(), killed.Load()
+			now, after := time.Now(), dead.Load()
 			if begun, err := strconv.ParseInt(string(msg.Data), 10, 64); err == nil && after > 0 && begun > after && !done {
 				done = true
 				arrived <- arrival{m, now}
 			}
 		}); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		if _, err := conns[0].Subscribe("_watch.beacon", func(msg *natsgo.Msg) {
 			if b, err := nats.DecodeBeacon(msg); err == nil {
@@ -88,39 +100,37 @@ func (p *processes) failover(ctx context.Context) (time.Duration, error) {
 				}
 			}
 		}); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		if err := conns[0].Flush(); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
 	id, err := await(ctx, leads)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	for _, m := range p.members {
 		if m.id != id {
 			continue
 		}
 		begun := time.Now()
-		killed.Store(begun.UnixNano())
 		m.kill()
+		m.wait()
+		dead.Store(time.Now().UnixNano()) // what began before may have come from the old leader still
 		var last time.Time
 		for others := len(p.members) - 1; others > 0; {
 			a, err := await(ctx, arrived)
 			if err != nil {
-				return 0, err
+				return 0, nil, err
 			}
 			if a.member != m {
 				last, others = a.at, others-1
 			}
 		}
-		if err := m.start(); err != nil {
-			return 0, err
-		}
-		return last.Sub(begun), m.ready(ctx)
+		return last.Sub(begun), m, nil
 	}
-	return 0, fmt.Errorf("%q leads", id)
+	return 0, nil, fmt.Errorf("%q leads", id)
 }
 
 func await[T any](ctx context.Context, from <-chan T) (got T, err error) {

@@ -2,15 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/watchcast/watchcast/internal/freeport"
 )
 
 // processes is three nodes of one cluster, each in a process of its own, with their
@@ -24,7 +24,9 @@ type processes struct {
 type member struct {
 	id, nats, http string
 	command        func() *exec.Cmd
-	running        *exec.Cmd
+	running        *exec.Cmd     // nil if it was not started, or waited for
+	said           *tail         // what it wrote to its standard error
+	ended          chan struct{} // closed when it has
 }
 
 const (
@@ -93,16 +95,14 @@ func buildNode(ctx context.Context, binary string) error {
 	return nil
 }
 
-// freeAddresses returns addresses on which nobody listens.
-func freeAddresses(n int) ([]string, error) {
-	addrs := make([]string, n)
+// freeAddresses returns addresses on which nobody listens, and nobody will between the end
+// of a node and its next start.
+func freeAddresses(n int) (addrs []string, err error) {
+	addrs = make([]string, n)
 	for i := range addrs {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+		if addrs[i], err = freeport.Find(); err != nil {
 			return nil, err
 		}
-		defer l.Close() // not before all are known, so that they differ
-		addrs[i] = l.Addr().String()
 	}
 	return addrs, nil
 }
@@ -111,31 +111,45 @@ func (p *processes) stop() {
 	for _, m := range p.members {
 		m.kill()
 	}
+	for _, m := range p.members {
+		m.wait()
+	}
 	os.RemoveAll(p.dir)
 }
 
+// start starts the process, and a goroutine that ends with it.
 func (m *member) start() error {
-	m.running = m.command()
-	if err := m.running.Start(); err != nil {
-		m.running = nil
+	running, said, ended := m.command(), &tail{}, make(chan struct{})
+	running.Stderr = said
+	if err := running.Start(); err != nil {
 		return err
 	}
+	m.running, m.said, m.ended = running, said, ended
+	go func() {
+		defer close(ended)
+		running.Wait()
+	}()
 	return nil
 }
 
-// kill ends the process as a crash does, and waits until it is gone.
+// kill ends the process as a crash does. It may go on for a moment: until wait returns.
 func (m *member) kill() {
-	if m.running == nil {
-		return
+	if m.running != nil {
+		m.running.Process.Kill()
 	}
-	m.running.Process.Kill()
-	m.running.Wait()
-	m.running = nil
 }
 
-// ready waits until the node says that it is.
+// wait returns when the process is gone.
+func (m *member) wait() {
+	if m.running != nil {
+		<-m.ended
+		m.running = nil
+	}
+}
+
+// ready waits until the node says that it is, or has ended.
 func (m *member) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, memberReady, errors.New(m.id+" is not ready"))
+	ctx, cancel := context.WithTimeout(ctx, memberReady)
 	defer cancel()
 	poll := time.NewTicker(memberPoll)
 	defer poll.Stop()
@@ -152,8 +166,10 @@ func (m *member) ready(ctx context.Context) error {
 		}
 		select {
 		case <-poll.C:
+		case <-m.ended:
+			return fmt.Errorf("%s has ended (%v), and said %q", m.id, m.running.ProcessState, m.said)
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return fmt.Errorf("%s is not ready (%w), and said %q", m.id, context.Cause(ctx), m.said)
 		}
 	}
 }

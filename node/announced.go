@@ -85,7 +85,10 @@ func (a *announced) save(path string, sync bool) error {
 		if !sync || n == (announcement{}) {
 			return nil
 		}
-		return wrapRecord(syncFile(path)) // which needs no room on the disk
+		// This needs no room on the disk, but somebody may have removed the file.
+		if err := syncFile(path); !errors.Is(err, fs.ErrNotExist) {
+			return wrapRecord(err)
+		}
 	}
 	data, err := json.Marshal(n)
 	if err != nil {

@@ -84,6 +84,26 @@ func TestRecordOfCleanStop(t *testing.T) {
 	}
 }
 
+// TestRecordIsGone: a record that somebody removed is written again by a clean stop, also if
+// nothing has changed since.
+func TestRecordIsGone(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "announced")
+	a := announced{now: announcement{Cluster: "c", Term: 2, Revision: 10}}
+	for range 2 {
+		if err := a.save(path, true); err != nil {
+			t.Fatal(err)
+		}
+		var again announced
+		if err := again.load(path); err != nil || again.now != a.now {
+			t.Fatalf("the record is %+v, %v; want %+v", again.now, err, a.now)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestWithoutRecord starts nodes that cannot know what was announced: they say
 // so, over the whole range, once.
 func TestWithoutRecord(t *testing.T) {

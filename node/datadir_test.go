@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,6 +40,36 @@ func TestOneNodePerDirectory(t *testing.T) {
 	revision := put(t, first, "k", "v")
 	stop(t, first)
 	wantValue(t, lead(t, config), "k", "v", revision)
+}
+
+// TestDirectoryNamedAsPattern: a directory is what its name says, whatever patterns mean by
+// it; what a crash left there is removed.
+func TestDirectoryNamedAsPattern(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a[b", "a[b]", "*?"} {
+		config := single(t)
+		config.DataDir = filepath.Join(config.DataDir, name)
+		n := lead(t, config)
+		revision := put(t, n, "k", "v")
+		takeSnapshot(t, n)
+		stop(t, n)
+		leftovers := []string{
+			filepath.Join(config.DataDir, spoolPrefix+"123"),
+			filepath.Join(n.dir.snapshots(), "2-3-4"+unfinished),
+		}
+		for _, path := range leftovers {
+			if err := os.Mkdir(path, 0o750); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n = lead(t, config)
+		wantValue(t, n, "k", "v", revision)
+		for _, path := range leftovers {
+			if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s is still there: %v", path, err)
+			}
+		}
+	}
 }
 
 func TestUnusableDirectory(t *testing.T) {

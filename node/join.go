@@ -158,7 +158,7 @@ func (n *Node) checkMembership(ctx context.Context, client *http.Client, join st
 	if err != nil || there.Leader == "" || slices.ContainsFunc(there.Members, func(m Member) bool { return m.ID == n.config.ID }) {
 		return nil
 	}
-	return fmt.Errorf("%w %s: %w: %s has data of a cluster that never had a leader, and %s is no member of that one; give an empty DataDir to join it, or leave out Join",
+	return fmt.Errorf("%w %s: %w: %s has data in which no leader has named a cluster, and %s is no member there; give an empty DataDir to join it, or leave out Join",
 		ErrJoin, redactURL(join), ErrOtherCluster, n.config.DataDir, n.config.ID)
 }
 

@@ -50,27 +50,26 @@ func dial(t *testing.T, k *link) net.Conn {
 // closely does not wait for another time.
 func TestLinkDelays(t *testing.T) {
 	t.Parallel()
-	const delay, bytesSent = 200 * time.Millisecond, 8
-	k := newLink(t, echo(t))
-	k.delay(delay, delay)
+	const there, back = 200 * time.Millisecond, time.Second
+	k := newLossy(t, echo(t), func(string) bool { return false }) // which brings back each line for itself
+	k.delay(there, back)
 	c := dial(t, k)
 	began := time.Now()
-	var got, sent []byte
-	for i := range byte(bytesSent) {
-		if _, err := c.Write([]byte{i}); err != nil {
-			t.Fatal(err)
-		}
-		sent = append(sent, i)
+	var sent []byte
+	for i := range byte(pieces) {
+		sent = append(sent, 'a'+i, '\n')
 	}
-	wrote := time.Since(began)
-	got = make([]byte, bytesSent)
+	if _, err := c.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(sent))
 	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, sent) {
-		t.Fatalf("%v came, %v; want %v", got, err, sent)
+		t.Fatalf("%q came, %v; want %q", got, err, sent)
 	}
-	if took := time.Since(began); took < 2*delay {
-		t.Errorf("there and back took %v; want %v", took, 2*delay)
-	} else if took > bytesSent*delay+wrote {
-		t.Errorf("there and back took %v, as if each byte waited for the one before", took)
+	if took := time.Since(began); took < there+back {
+		t.Errorf("there and back took %v; want %v", took, there+back)
+	} else if took > there+pieces*back/2 { // much less than that, unless the machine pauses
+		t.Errorf("there and back took %v, as if each line waited for the one before", took)
 	}
 }
 

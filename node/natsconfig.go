@@ -179,7 +179,7 @@ func (c *natsConfig) serverOptions(log *slog.Logger) *server.Options {
 }
 
 func (c *natsConfig) readTLS() (*tls.Config, error) {
-	now, err := readNATSConfig(c.file) // in one line
+	now, err := readNATSConfig(c.file)
 	if err == nil && now.options.TLSConfig == nil {
 		err = fmt.Errorf("%s has no tls any more", c.file)
 	}

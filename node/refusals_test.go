@@ -322,7 +322,7 @@ func TestJoinFoundedElsewhere(t *testing.T) {
 			stop(t, start(t, c))
 			c.Peers = nil
 			return c
-		}, []string{"n2 is no member", "empty DataDir"}},
+		}, []string{"no leader has named a cluster", "n2 is no member there", "empty DataDir"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := c.founded(t)

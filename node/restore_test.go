@@ -214,7 +214,7 @@ func TestRestoreRefused(t *testing.T) {
 	if _, err := n.Restore(ctx, bytes.NewReader(good)); !errors.Is(err, context.Canceled) {
 		t.Errorf("restore without time: %v", err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(config.DataDir, spoolPattern)); len(left) > 0 {
+	if left, err := named(config.DataDir, spoolPrefix, ""); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 	if e, ok := w.TryNext(); ok {

@@ -8,11 +8,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 
 	"github.com/watchcast/watchcast/fsm"
 	"github.com/watchcast/watchcast/internal/smalldisk"
@@ -72,16 +76,18 @@ func TestSnapshotOnFullDisk(t *testing.T) {
 	c, disk := onDisk(t)
 	n := lead(t, c)
 	revisions := putLarge(t, n)
-	disk.Fill(2 * mib)
 	keepNoLog(t, n)
-	free := disk.Free()
-	for range 3 {
-		if err := n.consensus.raft.Snapshot().Error(); err == nil || !strings.Contains(err.Error(), "no space left") {
-			t.Fatalf("a snapshot of 4 MB in 2: %v", err)
+	for _, room := range []int64{2 * mib, 0} {
+		disk.Fill(room)
+		free := disk.Free()
+		for range 3 {
+			if err := n.consensus.raft.Snapshot().Error(); err == nil || !strings.Contains(err.Error(), "no space left") {
+				t.Fatalf("a snapshot of 4 MB in %d: %v", room, err)
+			}
 		}
-	}
-	if names := left(t, n.dir.snapshots()); len(names) > 0 || disk.Free() < free-mib/2 {
-		t.Errorf("%q is left of it, and %d bytes of %d", names, disk.Free(), free)
+		if names := left(t, n.dir.snapshots()); len(names) > 0 || disk.Free() < free-mib/2 {
+			t.Errorf("%q is left of it, and %d bytes of %d", names, disk.Free(), free)
+		}
 	}
 	put(t, n, "later", "v")
 	disk.MakeRoom()
@@ -97,6 +103,80 @@ func TestSnapshotOnFullDisk(t *testing.T) {
 		t.Errorf("the snapshots are %q; want one", names)
 	}
 }
+
+// TestSnapshotsEnd: a snapshot that fits but for what is written at its end gives back its
+// room at once, not when somebody collects the file; one that cannot be begun leaves the
+// one beside it alone; and one that has its name stays whole, whatever fails behind that.
+func TestSnapshotsEnd(t *testing.T) {
+	t.Parallel()
+	disk := smalldisk.New(t, 8*mib)
+	store, err := openSnapshots(&dataDir{path: disk.Dir}, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := func(index uint64) (raft.SnapshotSink, error) {
+		return store.Create(raft.SnapshotVersionMax, index, 1, raft.Configuration{}, 1, nil)
+	}
+	write := func(s raft.SnapshotSink, bytes int) {
+		t.Helper()
+		if _, err := s.Write(make([]byte, bytes)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, end := range []func(raft.SnapshotSink) error{
+		raft.SnapshotSink.Close,
+		func(s raft.SnapshotSink) error { s.Cancel(); return syscall.ENOSPC },
+	} {
+		free := disk.Free()
+		sink, err := begin(uint64(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(sink, 2*mib) // at once
+		disk.Fill(0)
+		write(sink, 1) // at the end
+		if other, err := begin(10); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("no snapshot can be begun, and there is %v, %v", other, err)
+		}
+		if names := left(t, store.dir); !slices.Equal(names, []string{sink.ID() + unfinished}) {
+			t.Errorf("beside one that goes on there is %q", names)
+		}
+		if err := end(sink); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("the end of a snapshot that does not fit: %v", err)
+		}
+		disk.MakeRoom()
+		if now, names := disk.Free(), left(t, store.dir); now < free || len(names) > 0 {
+			t.Errorf("%d bytes are free, of %d before, and there is %q", now, free, names)
+		}
+		runtime.KeepAlive(sink)
+	}
+	for i, complains := range []error{nil, errBroken} {
+		sink, err := begin(20 + uint64(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(sink, 2*mib)
+		raftsOwn := &sink.(*snapshotSink).SnapshotSink
+		*raftsOwn = complaining{*raftsOwn, complains}
+		if err := sink.Close(); !errors.Is(err, complains) {
+			t.Errorf("Close: %v; want %v", err, complains)
+		}
+		_, state, err := store.Open(sink.ID()) // which checks it
+		if err != nil {
+			t.Fatalf("a snapshot of which the end said %v: %v", complains, err)
+		}
+		state.Close()
+	}
+}
+
+// complaining is a snapshot's own store that fails behind the last step, as Raft's does
+// where it cannot remove older ones.
+type complaining struct {
+	raft.SnapshotSink
+	err error
+}
+
+func (c complaining) Close() error { return errors.Join(c.SnapshotSink.Close(), c.err) }
 
 // TestRestoreOnFullDisk: a backup that does not fit is refused, nothing is changed or
 // left, and the node goes on.

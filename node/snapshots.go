@@ -2,8 +2,13 @@ package node
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -15,9 +20,13 @@ import (
 type snapshots struct {
 	*raft.FileSnapshotStore
 	dir string
+	mu  sync.Mutex // held while one is begun
 }
 
-const unfinished = ".tmp" // ends the name of a snapshot that is being written, which is Raft's
+const (
+	unfinished = ".tmp"      // ends the name of a snapshot that is being written, which is Raft's
+	stateFile  = "state.bin" // what it is written to, which is Raft's, too
+)
 
 // openSnapshots also removes what a crash left of one.
 func openSnapshots(dir *dataDir, logger hclog.Logger) (*snapshots, error) {
@@ -25,20 +34,34 @@ func openSnapshots(dir *dataDir, logger hclog.Logger) (*snapshots, error) {
 	if err != nil {
 		return nil, err
 	}
-	left, err := filepath.Glob(filepath.Join(dir.snapshots(), "*"+unfinished))
-	for _, path := range left {
-		err = errors.Join(err, os.RemoveAll(path))
-	}
-	return &snapshots{store, dir.snapshots()}, err
+	left, err := named(dir.snapshots(), "", unfinished)
+	return &snapshots{FileSnapshotStore: store, dir: dir.snapshots()}, errors.Join(err, removeAll(left))
 }
 
-// Create implements [raft.SnapshotStore].
+// Create implements [raft.SnapshotStore]. Raft's own makes a directory, and does not say
+// which if it fails behind that. Raft may be at one snapshot of its own and at another one
+// that it receives, so only what is new may be removed; and one is begun at a time.
 func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, members raft.Configuration, membersIndex uint64, t raft.Transport) (raft.SnapshotSink, error) {
-	sink, err := s.FileSnapshotStore.Create(version, index, term, members, membersIndex, t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, err := named(s.dir, "", unfinished)
 	if err != nil {
 		return nil, err
 	}
+	sink, err := s.FileSnapshotStore.Create(version, index, term, members, membersIndex, t)
+	if err != nil {
+		now, more := named(s.dir, "", unfinished)
+		left := slices.DeleteFunc(now, func(path string) bool { return slices.Contains(before, path) })
+		return nil, errors.Join(err, more, removeAll(left))
+	}
 	return &snapshotSink{sink, filepath.Join(s.dir, sink.ID()+unfinished)}, nil
+}
+
+func removeAll(paths []string) (err error) {
+	for _, path := range paths {
+		err = errors.Join(err, os.RemoveAll(path))
+	}
+	return err
 }
 
 // snapshotSink takes one snapshot.
@@ -49,22 +72,35 @@ type snapshotSink struct {
 
 // Close implements [io.Closer]: the snapshot is complete, or an error says why not.
 func (s *snapshotSink) Close() error {
-	err := s.SnapshotSink.Close()
-	if err != nil {
-		err = errors.Join(err, os.RemoveAll(s.dir))
-	}
-	return err
+	end, left := s.end(s.SnapshotSink.Close)
+	return errors.Join(end, left)
 }
 
-// Cancel implements [raft.SnapshotSink]. Where Raft's own fails it leaves the file open,
-// too, and an open file takes room although it has no name any more.
+// Cancel implements [raft.SnapshotSink].
 func (s *snapshotSink) Cancel() error {
-	if s.SnapshotSink.Cancel() == nil {
-		return nil
+	_, left := s.end(s.SnapshotSink.Cancel)
+	return left
+}
+
+// end also returns what kept it from removing the snapshot, where Raft's own end fails.
+// That leaves the file open then, and an open file takes room although it has no name any
+// more: it may have none as soon as Raft's returns, so it is opened before.
+func (s *snapshotSink) end(raftsOwn func() error) (end, left error) {
+	var state *os.File
+	if runtime.GOOS != "windows" { // which does not rename the directory of an open file
+		if f, err := os.OpenFile(filepath.Join(s.dir, stateFile), os.O_WRONLY, 0); err == nil {
+			state = f
+			defer f.Close()
+		}
 	}
-	files, err := filepath.Glob(filepath.Join(s.dir, "*"))
-	for _, file := range files {
-		err = errors.Join(err, os.Truncate(file, 0))
+	if end = raftsOwn(); end == nil {
+		return nil, nil
 	}
-	return errors.Join(err, os.RemoveAll(s.dir))
+	if _, err := os.Stat(strings.TrimSuffix(s.dir, unfinished)); !errors.Is(err, fs.ErrNotExist) {
+		return end, nil // it has its name, so it is whole, and what failed came behind that
+	}
+	if state != nil {
+		left = state.Truncate(0)
+	}
+	return end, errors.Join(left, os.RemoveAll(s.dir))
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 )
 
 // spool holds a backup that is being received until it was checked as a whole: in a
@@ -26,7 +25,7 @@ func spooled(dir *dataDir, in io.Reader, limit int64) (_ *spool, err error) {
 		}
 		return &spool{Reader: &b}, nil
 	}
-	f, err := os.CreateTemp(dir.path, spoolPattern)
+	f, err := os.CreateTemp(dir.path, spoolPrefix+"*")
 	if err != nil {
 		return nil, fmt.Errorf("%w %s: no place to receive a backup: %w", ErrDataDir, dir.path, err)
 	}
@@ -53,12 +52,12 @@ func (s *spool) close() error {
 	return errors.Join(s.file.Close(), os.Remove(s.file.Name()))
 }
 
-// spoolPattern names the files of spools.
-const spoolPattern = "restore-*"
+// spoolPrefix begins the names of the files of spools.
+const spoolPrefix = "restore-"
 
 // dropSpools removes what a crash left of backups that were being received.
 func (d *dataDir) dropSpools() error {
-	left, err := filepath.Glob(filepath.Join(d.path, spoolPattern))
+	left, err := named(d.path, spoolPrefix, "")
 	for _, path := range left {
 		err = errors.Join(err, os.Remove(path))
 	}

@@ -3,11 +3,11 @@ package main
 import (
 	"bytes"
 	"debug/elf"
-	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -64,28 +64,17 @@ func startWithClock(t *testing.T, env []string, args ...string) (*process, *wall
 // install replaces what reads the clock, and returns where the hours are.
 func (c *wallClock) install(pid int) int64 {
 	c.t.Helper()
-	auxv, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", pid))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	const sysinfoEHDR = 33
-	var base int64
-	for ; len(auxv) >= 16; auxv = auxv[16:] {
-		if binary.LittleEndian.Uint64(auxv) == sysinfoEHDR {
-			base = int64(binary.LittleEndian.Uint64(auxv[8:]))
-		}
-	}
-	image := make([]byte, 2*os.Getpagesize())
+	base, end := c.vdso(pid)
+	image := make([]byte, end-base)
 	mem, err := os.Open(c.mem)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	defer mem.Close()
-	n, err := mem.ReadAt(image, base)
-	if n < os.Getpagesize() {
+	if _, err := mem.ReadAt(image, base); err != nil {
 		c.t.Fatalf("read the vDSO at %#x: %v", base, err)
 	}
-	vdso, err := elf.NewFile(bytes.NewReader(image[:n]))
+	vdso, err := elf.NewFile(bytes.NewReader(image))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -105,6 +94,26 @@ func (c *wallClock) install(pid int) int64 {
 		return at + int64(len(clockCode)) - 1
 	}
 	c.t.Fatal("this kernel's vDSO has no __vdso_clock_gettime")
+	panic("unreachable")
+}
+
+// vdso returns where it is.
+func (c *wallClock) vdso(pid int) (base, end int64) {
+	c.t.Helper()
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		if !strings.HasSuffix(line, "[vdso]\n") {
+			continue
+		}
+		if _, err := fmt.Sscanf(line, "%x-%x", &base, &end); err != nil {
+			c.t.Fatalf("%q: %v", line, err)
+		}
+		return base, end
+	}
+	c.t.Fatal("this kernel maps no vDSO")
 	panic("unreachable")
 }
 

@@ -1,8 +1,9 @@
-// Package freeport finds addresses for the tests of nodes, which must know each
-// other's before they listen.
+// Package freeport finds addresses for nodes of tests and measurements, which must know
+// each other's before they listen.
 package freeport
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -17,18 +18,30 @@ var next atomic.Uint32
 
 func init() { next.Store(rand.Uint32N(ports)) } // another process begins elsewhere
 
-// Address returns a loopback address that nobody listens on, with a port that the
+// ErrNone says that no port is free.
+var ErrNone = errors.New("freeport: no port is free")
+
+// Find returns a loopback address that nobody listens on, with a port that the
 // system gives to nobody who asks for any, and that this process was not given before:
-// connections and listeners of other tests would take it before it is used.
-func Address(t testing.TB) string {
-	t.Helper()
+// connections and listeners of others would take it before it is used, or while who uses
+// it is started again.
+func Find() (string, error) {
 	for range ports {
 		addr := fmt.Sprintf("127.0.0.1:%d", first+next.Add(1)%ports)
 		if l, err := net.Listen("tcp", addr); err == nil {
 			l.Close()
-			return addr
+			return addr, nil
 		}
 	}
-	t.Fatal("no port is free")
-	panic("unreachable")
+	return "", ErrNone
+}
+
+// Address is Find for a test.
+func Address(t testing.TB) string {
+	t.Helper()
+	addr, err := Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
 }
