@@ -268,64 +268,6 @@ func TestChanStopBesideSnapshot(t *testing.T) {
 	}
 }
 
-// TestConsumersShareSnapshot: several receive, and each entry and each event comes to
-// one of them; nobody sleeps while there is something.
-func TestConsumersShareSnapshot(t *testing.T) {
-	eachGOMAXPROCS(t, func(t *testing.T) {
-		for range 50 {
-			const entries, live = 100, 20
-			s := newScripted(t, entries)
-			s.next = func(int) { runtime.Gosched() }
-			var received atomic.Int64
-			ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("an event does not come"))
-			var wg sync.WaitGroup
-			for i := range 3 {
-				wg.Go(func() {
-					for {
-						e, ok := (*Event)(nil), false
-						if i > 0 {
-							var err error
-							e, err = s.w.Next(ctx)
-							ok = err == nil
-						} else {
-							select {
-							case <-s.w.Ready():
-							case <-ctx.Done():
-							}
-							e, ok = s.w.TryNext()
-						}
-						switch {
-						case ok && e.Revision >= 1:
-							received.Add(1)
-						case s.w.Err() != nil:
-							return
-						case ctx.Err() != nil:
-							t.Error(context.Cause(ctx))
-							return
-						}
-					}
-				})
-			}
-			for want := int64(entries + 1); want <= entries+1+live; want++ { // with Progress
-				for received.Load() < want && ctx.Err() == nil {
-					runtime.Gosched()
-				}
-				s.put("a")
-			}
-			for received.Load() < entries+2+live && ctx.Err() == nil {
-				runtime.Gosched()
-			}
-			s.w.Stop()
-			wg.Wait()
-			cancel()
-			if n := received.Load(); n != entries+2+live || s.closed.Load() != 1 || s.read != entries+1 {
-				t.Fatalf("%d events were received, %d entries read, the state closed %d times", n, s.read, s.closed.Load())
-			}
-			s.stop()
-		}
-	})
-}
-
 // TestNextConsumerIsWoken: who waits while another reads the state is woken for what
 // that one leaves, though it does not come again.
 func TestNextConsumerIsWoken(t *testing.T) {

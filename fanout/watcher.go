@@ -82,8 +82,9 @@ func (w *Watcher) Start() uint64 {
 
 // Ready returns a channel that yields a value when TryNext is worth calling:
 // there are events, or the watcher has ended (see Err). One value may stand for
-// many events, so call TryNext until it says false. It is the same channel at
-// every call.
+// many events, so call TryNext until it says false, and then look at Err: once the
+// watcher has ended there is a value after every TryNext, because others may wait for
+// it, too. It is the same channel at every call.
 func (w *Watcher) Ready() <-chan struct{} {
 	defer runtime.KeepAlive(w)
 	return w.inner.ready()
