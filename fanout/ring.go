@@ -73,8 +73,8 @@ type RingOptions struct {
 // batch pays twice. A full ring evicts several blocks at a time: up to a 64th of the
 // slots, 512 at most, a little before they are needed. What the writer must know of a
 // block it has for itself, because to look at a word that readers store costs more than
-// a dozen pushes. The writer allocates only a block, and only where a reader was stopped in the middle
-// of reading one for as long as the ring lasts.
+// a dozen pushes. The writer allocates only a block, and only where a reader was
+// stopped in the middle of reading one for as long as the ring lasts.
 //
 // # Why no wake-up is lost
 //

@@ -155,6 +155,58 @@ func TestNextWithinAnotherSnapshot(t *testing.T) {
 	wantEvents(t, finishes(t, func() []*Event { return drain(s.w) }), 1, 1)
 }
 
+// readHistory makes the caller the consumer that is at the history that w catches up
+// with, until it calls handBack.
+func readHistory(w *Watcher) *catchUp {
+	w.inner.mu.Lock()
+	defer w.inner.mu.Unlock()
+	w.inner.flags.put(reading, true)
+	return w.inner.behind()
+}
+
+// TestNextWithinWaits: what another consumer is at is no state, or who calls is within
+// no function of one. So Next waits, here until its context ends.
+func TestNextWithinWaits(t *testing.T) {
+	gone := errors.New("gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(gone)
+	t.Run("for history", func(t *testing.T) {
+		s := newScripted(t, 1)
+		other := s.watchKey(t, "b", FromRevision(1))
+		c := readHistory(other)
+		s.next = func(int) {
+			if _, err := other.Next(ctx); err != gone {
+				t.Errorf("Next gives %v", err)
+			}
+		}
+		wantEvents(t, finishes(t, func() []*Event { return drain(s.w) }), 1, 1)
+		other.inner.handBack(c, nil)
+	})
+	t.Run("in RegistryOptions.Snapshot", func(t *testing.T) {
+		begun, release := make(chan struct{}), make(chan struct{})
+		var first *Watcher
+		h := newHarness(t, 4, RegistryOptions{Snapshot: func(Filter) (Snapshot, error) {
+			if first != nil {
+				if _, err := first.Next(ctx); err != gone {
+					t.Errorf("Next gives %v", err)
+				}
+			}
+			return Snapshot{Next: func() *Event {
+				close(begun)
+				<-release
+				return nil
+			}}, nil
+		}})
+		first = h.watchKey(t, "a", WithInitial())
+		var reader sync.WaitGroup
+		reader.Go(func() { first.TryNext() })
+		<-begun
+		h.watchKey(t, "a", WithInitial()).Stop()
+		close(release)
+		reader.Wait()
+	})
+}
+
 // TestStopWithinSnapshot: whatever function of the state stops its watcher, and
 // however that is received from, it returns, twice, and nothing more is received.
 func TestStopWithinSnapshot(t *testing.T) {

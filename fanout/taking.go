@@ -50,6 +50,7 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 func (w *watcher) takeBehind(c *catchUp) *Event {
 	for !w.flags.have(reading) {
 		w.flags.put(reading, true)
+		w.flags.put(inState, c.snapshot != nil)
 		w.mu.Unlock()
 		e := w.readBehind(c)
 		w.mu.Lock()
@@ -71,22 +72,25 @@ func (w *watcher) readBehind(c *catchUp) (e *Event) {
 
 // handBack ends reading, and the watcher if it must end.
 func (w *watcher) handBack(c *catchUp, cancel error) {
-	if cancel != nil {
+	w.mu.Lock()
+	if cancel != nil && w.extra.catchUp == c { // else it has ended before, and has its reason
+		// The reason stands before the lock is given up, so who ends the watcher just
+		// then does not change it. If the dispatcher had ended, what was left to read
+		// is lost, which nobody was told yet.
+		w.extra.err = cancel
 		if errors.Is(cancel, ErrLagged) {
 			w.registry.stats.cancelled.Add(1)
 		}
+		w.mu.Unlock()
 		w.end(cancel, false)
-	}
-	w.mu.Lock()
-	if cancel != nil && w.extra.err == nil {
-		w.extra.err = cancel // the dispatcher had ended first, and what was left to read is lost
+		w.mu.Lock()
 	}
 	if w.extra.catchUp != c { // live, or ended: whoever did that left the rest to be done here
 		w.mu.Unlock()
 		c.close()
 		w.mu.Lock()
 	}
-	w.flags.put(reading, false)
+	w.flags.put(reading|inState, false)
 	w.mu.Unlock()
 }
 
