@@ -117,6 +117,7 @@ func TestErrStaysHammer(t *testing.T) {
 			}
 			cancel(nil)
 		}
+		h.registry.waitEmpty(t)
 		h.wantLen(t, 0)
 	})
 }
