@@ -22,8 +22,9 @@ type adapter struct {
 // call. Next, TryNext and Ready cost less, and nothing needs a goroutine with
 // them: the first call of Chan starts one, which holds one event at most that has
 // left the buffer, and which ends when the channel has been closed; Stop waits for
-// it, unless it is reading a [Snapshot]. So a watcher with Chan must be stopped, by Stop or by its context: what its
-// goroutine holds does not become unreachable.
+// it, unless the watcher's [Snapshot] is being read. So a watcher with Chan must be
+// stopped, by Stop or by its context: what its goroutine holds does not become
+// unreachable.
 func (w *Watcher) Chan() <-chan *Event {
 	w.inner.mu.Lock()
 	defer w.inner.mu.Unlock()

@@ -3,6 +3,7 @@ package fanout
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -149,6 +150,30 @@ func TestChanContextAfterTheEnd(t *testing.T) {
 				w.Stop()
 			})
 		})
+	}
+}
+
+// TestChanStopBesideHistory: Stop waits for the goroutine also while it reads through
+// history, which calls nobody who may wait for Stop.
+func TestChanStopBesideHistory(t *testing.T) {
+	h := newHarness(t, DefaultSlots, RegistryOptions{}).run(t)
+	for range 30_000 {
+		h.put("b")
+	}
+	for range 300 {
+		w := h.watchKey(t, "a", FromRevision(1))
+		w.Chan()
+		for begun := false; !begun; runtime.Gosched() {
+			w.inner.mu.Lock()
+			begun = w.inner.flags.have(reading) || w.inner.behind() == nil // or is through
+			w.inner.mu.Unlock()
+		}
+		w.Stop()
+		select {
+		case <-w.inner.extra.adapter.done:
+		default:
+			t.Fatal("the goroutine is at work after Stop")
+		}
 	}
 }
 

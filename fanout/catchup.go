@@ -21,11 +21,28 @@ package fanout
 //
 // # Who may touch it
 //
-// One consumer at a time, for whom the watcher's flag reading is set; others who
-// come meanwhile wait as for any event. No lock is held while the owner's state is
-// read, which takes as long as the owner likes, and may call the watcher. So who
-// ends the watcher does not wait either: it takes the catchUp away, and whoever is
-// at it closes it when done; or the one who takes it away, if nobody is.
+// One consumer at a time, for whom the watcher's flag reading is set. Others who
+// come meanwhile find nothing and wait, or are refused if a function of the state
+// itself called them. No lock is held while the owner's state is read, which takes
+// as long as the owner likes, and may call the watcher. So who ends the watcher does
+// not wait either: it takes the catchUp away, and whoever is at it closes it when
+// done; or the one who takes it away, if nobody is.
+//
+// # Why nobody is forgotten
+//
+// Who finds an event signals the next that waits; so does who ends the watcher, and
+// once it is live the dispatcher signals. What is left is who neither finds anything
+// nor goes live, below the revision where the dispatcher begins, or where all that
+// was published is gone. It parks the cursor: the next Flush takes that back, and
+// then signals once. But it is still at it, and if the signal comes to another
+// consumer by then, that one finds nothing and waits again, with no signal left.
+//
+// So who was at it looks at the cursor again when it no longer is, under the lock
+// under which the others looked. If the cursor is parked, the signal is still to
+// come, and comes to a consumer that may read, or finds another at it, who will look
+// like this. If it is not, the signal is out, for whomever, and it reads again. If
+// somebody else is at it by then, that is left to him: he finds an event and signals,
+// or looks himself.
 type catchUp struct {
 	snapshot *Snapshot // nil once it is through
 	filter   Filter

@@ -86,9 +86,9 @@ func (c *Cursor) Last() uint64 { return c.last }
 
 // Poll appends what can be read now to buf, as far as its capacity goes, and
 // returns it: events in order, each once, whole revisions only; without capacity to
-// spare, none. Where events were lost it has a [Lagged] event with their range. It never blocks, and it
-// returns buf unchanged if there is nothing to read. It allocates only for a
-// Lagged event, or if the events of one revision do not fit.
+// spare, none. Where events were lost it has a [Lagged] event with their range. It
+// never blocks, and it returns buf unchanged if there is nothing to read. It allocates
+// only for a Lagged event, or if the events of one revision do not fit.
 func (c *Cursor) Poll(buf []*Event) []*Event {
 	buf = c.poll(buf)
 	c.leave()

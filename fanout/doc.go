@@ -30,9 +30,11 @@
 //     sees no gap and no repeat where history, or the state, ends.
 //   - Progress is in order ([WithProgress]): what lies at or below it was received,
 //     or told to be lost, before.
-//   - A fault of the owner's is no panic of the package's. A nil event is left out;
-//     a [Snapshot] whose functions panic ends the watcher that reads it, which says
-//     so ([ErrSnapshot]); and these functions may call whatever they like.
+//   - A faulty state is no panic of the package's. A nil event is left out; a
+//     [Snapshot] whose functions panic ends the watcher that reads it, which says so
+//     ([ErrSnapshot]); and these functions may call whatever they like. (What the
+//     dispatcher calls is another matter: a panic of DispatcherOptions.Observe, or of
+//     the Logger's handler, is one of [Dispatcher.Run], which ends all watchers.)
 //   - The books balance. Of every watcher, and of all together, [Stats] hold:
 //     matched = delivered + conflated + dropped + pending (+ discarded, by
 //     watchers that ended).
@@ -60,12 +62,11 @@
 // The package starts none for its work. The owner of a [Dispatcher] runs it (Run
 // has one more beside it, which does nothing but get the first one noticed by an
 // idle processor, and which it waits for); a producer calls Push and Flush from one
-// goroutine at a time; each [Cursor]
-// belongs to one reader; watchers are pulled by their consumers, and only
-// [Watcher.Chan] has a goroutine, which [Watcher.Stop] waits for, unless it is in a
-// function of the owner's [Snapshot]. (The standard
-// library runs a context's end and the finalizer of a watcher that was dropped
-// without Stop on goroutines of its own, for a moment.)
+// goroutine at a time; each [Cursor] belongs to one reader; watchers are pulled by
+// their consumers, and only [Watcher.Chan] has a goroutine, which [Watcher.Stop] waits
+// for, unless the watcher's [Snapshot] is being read just then. (The standard library
+// runs a context's end and the finalizer of a watcher that was dropped without Stop on
+// goroutines of its own, for a moment.)
 //
 // Package fanouttest checks these promises in your own tests.
 package fanout

@@ -31,8 +31,8 @@ func (w *watcher) finish(err error, drain bool) (behind *catchUp) {
 	first := !w.flags.have(ended)
 	if first {
 		w.flags.put(ended, true)
-		if err != ErrClosed {
-			w.more().err = err
+		if err != ErrClosed && w.more().err == nil { // see handBack
+			w.extra.err = err
 		}
 	}
 	wake, leaves := w.waker(), w.flags.have(registered) && first

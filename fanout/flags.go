@@ -13,6 +13,7 @@ const (
 	ended                  // mu
 	inContext              // it was made under a context that may end; the contexts' lock, once
 	reading                // a consumer is at what the watcher catches up with; mu
+	inState                // and that is a Snapshot, whose functions may be at work; mu
 	awaited                // a consumer waits in Next, or has asked for Ready; mu: see heed
 )
 

@@ -108,10 +108,11 @@ const (
 // A key costs 2 to 4 bytes of filter, an entry of 48 bytes and a box of 8 bytes,
 // because the map stores a pointer to its value and ours is a pointer itself (it
 // cannot hold a V in place: Get would return a copy). A bucket costs a sentinel with
-// its box and two slots, 72 bytes, and there are one to two keys for each. Replacing a value allocates a new box. A get hashes the key twice,
-// once for the shard and once inside the map, and allocates nothing. An update
-// that replaces a table takes time in proportion to the keys of the shard, and
-// only other updates of that shard wait for it.
+// its box and two slots, 72 bytes, and there are one to two keys for each. Replacing
+// a value allocates a new box. A get hashes the key twice, once for the shard and once
+// inside the map, and allocates nothing. An update that replaces a table takes time in
+// proportion to the keys of the shard, and only other updates of that shard wait for
+// it.
 type keyIndex[V any] struct {
 	shards [keyShards]keyShard[V]
 	hash   func(key string) uintptr // top bit 0, low bit 1: see tableHash

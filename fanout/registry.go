@@ -207,6 +207,7 @@ func (w *watcher) prepare(r *Registry, o *watchOptions) error {
 			return err
 		}
 		if s.Next == nil {
+			s.end() // if that panics, too: the error is about what was there first
 			return fmt.Errorf("%w: RegistryOptions.Snapshot returned a Snapshot whose Next is nil", ErrBadOption)
 		}
 		c.snapshot, w.extra.start = &s, s.Revision

@@ -9,9 +9,11 @@ import (
 
 // Snapshot is a state at one revision, for watchers that begin with it.
 //
-// Its functions may call any method of the watcher and of the registry. If one
-// panics, what is left of the state is anyone's guess: the watcher ends with
-// [ErrSnapshot], and whoever called it is not disturbed.
+// Its functions may call any method of the watcher and of the registry. But nothing
+// is received there of the state itself: Next fails with [ErrWithinSnapshot], a loop
+// over Events ends while Err is still nil, and a receive from Chan would wait for
+// itself. If one of the functions panics, what is left of the state is anyone's guess:
+// the watcher ends with [ErrSnapshot], and whoever called it is not disturbed.
 type Snapshot struct {
 	// Revision is where the state stands: it has every change up to it, and
 	// none above.
@@ -30,7 +32,7 @@ type Snapshot struct {
 
 // read returns the next entry; nil if there is none.
 func (s *Snapshot) read() (e *Event, err error) {
-	err = guard("Snapshot.Next", func() { e = s.Next() })
+	err = guardState("Snapshot.Next", func() { e = s.Next() })
 	return e, err
 }
 
@@ -39,7 +41,7 @@ func (s *Snapshot) end() error {
 	if s.Close == nil {
 		return nil
 	}
-	return guard("Snapshot.Close", s.Close)
+	return guardState("Snapshot.Close", s.Close)
 }
 
 // take asks the owner for the state of the keys of f.
@@ -67,6 +69,10 @@ func guard(name string, call func()) (err error) {
 	return nil
 }
 
+// guardState is guard for a function of a Snapshot, by which withinSnapshot knows that
+// it is in one.
+func guardState(name string, call func()) error { return guard(name, call) }
+
 // withinSnapshot reports whether its caller was called by a function of a Snapshot,
 // in the same goroutine. It looks through the whole stack, so it is for those who
 // are about to wait.
@@ -77,7 +83,7 @@ func withinSnapshot() bool {
 		callers = make([]uintptr, 2*len(callers))
 		n = runtime.Callers(1, callers)
 	}
-	guarded := runtime.FuncForPC(reflect.ValueOf(guard).Pointer()).Name()
+	guarded := runtime.FuncForPC(reflect.ValueOf(guardState).Pointer()).Name()
 	frames := runtime.CallersFrames(callers[:n])
 	for {
 		frame, more := frames.Next()

@@ -8,6 +8,7 @@ import (
 	"testing"
 )
 
+// TestStopSnapshotHammer stops watchers at every stage of their state, which is read
 // by whom it may be, beside two consumers and a writer. Next and Close are never at
 // work together, and Close is called once; with Chan nothing comes behind Stop.
 func TestStopSnapshotHammer(t *testing.T) {

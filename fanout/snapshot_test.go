@@ -155,6 +155,58 @@ func TestNextWithinAnotherSnapshot(t *testing.T) {
 	wantEvents(t, finishes(t, func() []*Event { return drain(s.w) }), 1, 1)
 }
 
+// readHistory makes the caller the consumer that is at the history that w catches up
+// with, until it calls handBack.
+func readHistory(w *Watcher) *catchUp {
+	w.inner.mu.Lock()
+	defer w.inner.mu.Unlock()
+	w.inner.flags.put(reading, true)
+	return w.inner.behind()
+}
+
+// TestNextWithinWaits: what another consumer is at is no state, or who calls is within
+// no function of one. So Next waits, here until its context ends.
+func TestNextWithinWaits(t *testing.T) {
+	gone := errors.New("gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(gone)
+	t.Run("for history", func(t *testing.T) {
+		s := newScripted(t, 1)
+		other := s.watchKey(t, "b", FromRevision(1))
+		c := readHistory(other)
+		s.next = func(int) {
+			if _, err := other.Next(ctx); err != gone {
+				t.Errorf("Next gives %v", err)
+			}
+		}
+		wantEvents(t, finishes(t, func() []*Event { return drain(s.w) }), 1, 1)
+		other.inner.handBack(c, nil)
+	})
+	t.Run("in RegistryOptions.Snapshot", func(t *testing.T) {
+		begun, release := make(chan struct{}), make(chan struct{})
+		var first *Watcher
+		h := newHarness(t, 4, RegistryOptions{Snapshot: func(Filter) (Snapshot, error) {
+			if first != nil {
+				if _, err := first.Next(ctx); err != gone {
+					t.Errorf("Next gives %v", err)
+				}
+			}
+			return Snapshot{Next: func() *Event {
+				close(begun)
+				<-release
+				return nil
+			}}, nil
+		}})
+		first = h.watchKey(t, "a", WithInitial())
+		var reader sync.WaitGroup
+		reader.Go(func() { first.TryNext() })
+		<-begun
+		h.watchKey(t, "a", WithInitial()).Stop()
+		close(release)
+		reader.Wait()
+	})
+}
+
 // TestStopWithinSnapshot: whatever function of the state stops its watcher, and
 // however that is received from, it returns, twice, and nothing more is received.
 func TestStopWithinSnapshot(t *testing.T) {
@@ -266,64 +318,6 @@ func TestChanStopBesideSnapshot(t *testing.T) {
 			t.Fatalf("received revision %d after Stop", e.Revision)
 		}
 	}
-}
-
-// TestConsumersShareSnapshot: several receive, and each entry and each event comes to
-// one of them; nobody sleeps while there is something.
-func TestConsumersShareSnapshot(t *testing.T) {
-	eachGOMAXPROCS(t, func(t *testing.T) {
-		for range 50 {
-			const entries, live = 100, 20
-			s := newScripted(t, entries)
-			s.next = func(int) { runtime.Gosched() }
-			var received atomic.Int64
-			ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("an event does not come"))
-			var wg sync.WaitGroup
-			for i := range 3 {
-				wg.Go(func() {
-					for {
-						e, ok := (*Event)(nil), false
-						if i > 0 {
-							var err error
-							e, err = s.w.Next(ctx)
-							ok = err == nil
-						} else {
-							select {
-							case <-s.w.Ready():
-							case <-ctx.Done():
-							}
-							e, ok = s.w.TryNext()
-						}
-						switch {
-						case ok && e.Revision >= 1:
-							received.Add(1)
-						case s.w.Err() != nil:
-							return
-						case ctx.Err() != nil:
-							t.Error(context.Cause(ctx))
-							return
-						}
-					}
-				})
-			}
-			for want := int64(entries + 1); want <= entries+1+live; want++ { // with Progress
-				for received.Load() < want && ctx.Err() == nil {
-					runtime.Gosched()
-				}
-				s.put("a")
-			}
-			for received.Load() < entries+2+live && ctx.Err() == nil {
-				runtime.Gosched()
-			}
-			s.w.Stop()
-			wg.Wait()
-			cancel()
-			if n := received.Load(); n != entries+2+live || s.closed.Load() != 1 || s.read != entries+1 {
-				t.Fatalf("%d events were received, %d entries read, the state closed %d times", n, s.read, s.closed.Load())
-			}
-			s.stop()
-		}
-	})
 }
 
 // TestNextConsumerIsWoken: who waits while another reads the state is woken for what

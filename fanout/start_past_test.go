@@ -124,7 +124,13 @@ func TestStartRefused(t *testing.T) {
 	refused := errors.New("no state today")
 	failing := &harness{ring: h.ring, registry: newTestRegistry(t, RegistryOptions{Snapshot: func(Filter) (Snapshot, error) { return Snapshot{}, refused }})}
 	failing.join(t, DispatcherOptions{})
-	empty := &harness{ring: h.ring, registry: newTestRegistry(t, RegistryOptions{Snapshot: func(Filter) (Snapshot, error) { return Snapshot{}, nil }})}
+	closed := 0
+	empty := &harness{ring: h.ring, registry: newTestRegistry(t, RegistryOptions{Snapshot: func(Filter) (Snapshot, error) {
+		return Snapshot{Close: func() {
+			closed++
+			panic("boom") // the refusal is for what was wrong first
+		}}, nil
+	}})}
 	empty.join(t, DispatcherOptions{})
 	h.put("a", "a", "a", "a", "a", "a") // 3 to 6 are held
 	for _, c := range []struct {
@@ -147,6 +153,9 @@ func TestStartRefused(t *testing.T) {
 		if _, err := c.r.WatchKey(t.Context(), "a", c.options...); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
+	}
+	if closed != 1 {
+		t.Errorf("a Snapshot without Next was closed %d times", closed)
 	}
 	_, err := h.registry.WatchKey(t.Context(), "a", FromRevision(2))
 	var compacted *CompactedError

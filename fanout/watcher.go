@@ -27,9 +27,9 @@ type Watcher struct {
 // Next waits for the next event. Its error is that of [Watcher.Err] once the
 // watcher has ended and is drained, or the cause of ctx. It blocks only the
 // caller. Within a function of a [Snapshot] it fails with [ErrWithinSnapshot] where
-// it would wait for a state that is being read. (That is known only of the
-// goroutine that the function was called in: another one, that of an [iter.Pull]
-// too, waits until ctx ends or the watcher does.) Without a context it fails with
+// it would wait for a state that is being read, this one or another. (That is known
+// only of the goroutine that the function was called in: another one, that of an
+// [iter.Pull] too, waits until ctx ends or the watcher does.) Without a context it fails with
 // [ErrBadOption].
 func (w *Watcher) Next(ctx context.Context) (*Event, error) {
 	defer runtime.KeepAlive(w)
@@ -39,7 +39,7 @@ func (w *Watcher) Next(ctx context.Context) (*Event, error) {
 	done := ctx.Done()
 	e, wake, err := w.inner.take(true, false)
 	for e == nil && err == nil {
-		if w.inner.flags.have(reading) && withinSnapshot() {
+		if w.inner.flags.have(inState) && withinSnapshot() {
 			w.inner.leave()
 			return nil, fmt.Errorf("%w: the state is being read that Next would wait for; receive when it is through", ErrWithinSnapshot)
 		}
@@ -82,15 +82,17 @@ func (w *Watcher) Start() uint64 {
 
 // Ready returns a channel that yields a value when TryNext is worth calling:
 // there are events, or the watcher has ended (see Err). One value may stand for
-// many events, so call TryNext until it says false. It is the same channel at
-// every call.
+// many events, so call TryNext until it says false, and then look at Err: once the
+// watcher has ended there is a value after every TryNext, because others may wait for
+// it, too. It is the same channel at every call.
 func (w *Watcher) Ready() <-chan struct{} {
 	defer runtime.KeepAlive(w)
 	return w.inner.ready()
 }
 
 // Events returns an iterator over the events until the watcher ends; then see
-// Err. It waits inside the loop, like Next.
+// Err. It waits inside the loop, like Next, and within a function of a [Snapshot] it
+// also ends where that fails.
 func (w *Watcher) Events() iter.Seq[*Event] {
 	return func(yield func(*Event) bool) {
 		for {
@@ -135,10 +137,10 @@ func (w *Watcher) Stop() {
 	if w.inner.extra != nil {
 		a = w.inner.extra.adapter
 	}
-	reads := w.inner.flags.have(reading)
+	stateRead := w.inner.flags.have(inState)
 	w.inner.mu.Unlock()
-	if a == nil || reads && !a.handing.Load() {
-		return // the adapter may be who reads, and have called
+	if a == nil || stateRead && !a.handing.Load() {
+		return // the adapter may be who reads it, and have called
 	}
 	<-a.done
 }
