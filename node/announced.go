@@ -78,6 +78,13 @@ func (a *announced) load(path string) error {
 // save writes the record if it has changed. With sync it is on the disk when
 // save returns.
 func (a *announced) save(path string, sync bool) error {
+	if err := a.write(path, sync); err != nil {
+		return fmt.Errorf("node: record how far events were announced: %w", err)
+	}
+	return nil
+}
+
+func (a *announced) write(path string, sync bool) error {
 	a.fileMu.Lock()
 	defer a.fileMu.Unlock()
 	n, _ := a.get()
@@ -87,7 +94,7 @@ func (a *announced) save(path string, sync bool) error {
 		}
 		// This needs no room on the disk, but somebody may have removed the file.
 		if err := syncFile(path); !errors.Is(err, fs.ErrNotExist) {
-			return wrapRecord(err)
+			return err
 		}
 	}
 	data, err := json.Marshal(n)
@@ -95,17 +102,10 @@ func (a *announced) save(path string, sync bool) error {
 		return err
 	}
 	if err := replaceFile(path, data, sync); err != nil {
-		return wrapRecord(err)
+		return err
 	}
 	a.written = n
 	return nil
-}
-
-func wrapRecord(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("node: record how far events were announced: %w", err)
 }
 
 // replaceFile gives path new content: the old one or the new one, never half. With sync
