@@ -28,17 +28,28 @@ func (d *Dispatcher) deliver(events []*Event) {
 // changes delivers to watchers of keys, of everything, and of other patterns.
 // Those that a consumer waits for come first: see precedence.
 func (d *Dispatcher) changes(events []*Event) {
+	var unlikely []group
 	if d.registry.keyed.Load() > 0 {
-		d.keyed(d.keys.split(events))
+		groups := d.keys.split(events)
+		likely := d.predictor.first(groups)
+		d.keyed(groups[:likely])
+		unlikely = groups[likely:]
 	}
 	for w := d.registry.patterns.everything.Load(); w != nil; w = w.next.Load() {
 		d.serve(w, events)
+	}
+	if len(unlikely) > 0 {
+		d.giveWay(len(events))
+		d.keyed(unlikely)
 	}
 	if d.registry.patterns.any() {
 		d.collect(events)
 		d.serveInboxes()
 	}
-	d.giveWay(len(events))
+	if len(d.precedence.later) > 0 || d.inboxes.events > 0 {
+		d.giveWay(len(events))
+	}
+	d.precedence.woken = false
 	d.serveLater()
 	d.inboxes.empty(d.offer)
 	d.keys.forget()
@@ -59,9 +70,13 @@ func (d *Dispatcher) keyed(groups []group) {
 			g.watchers = d.registry.keys.find(g.hash, g.events[0].Key)
 		}
 		for i := range ahead {
-			for w := ahead[i].watchers; w != nil; w = w.next.Load() {
-				d.serve(w, ahead[i].events)
+			g, waited := &ahead[i], false
+			for w := g.watchers; w != nil; w = w.next.Load() {
+				if d.serve(w, g.events) {
+					waited = true
+				}
 			}
+			d.predictor.learn(g.hash, waited)
 		}
 	}
 }

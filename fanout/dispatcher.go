@@ -30,6 +30,7 @@ type Dispatcher struct {
 	inboxes    inboxes    // of the watchers of patterns
 	report     lossReport
 	precedence precedence
+	predictor  predictor
 	offers     int // made
 }
 

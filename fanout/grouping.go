@@ -38,8 +38,7 @@ func (g *grouping) split(events []*Event) []group {
 		g.groups = append(g.groups, group{events: events, hash: g.hash(events[0].Key)})
 		return g.groups
 	}
-	g.prepare(len(events))
-	g.chain(events)
+	g.chain(events, g.prepare(len(events)))
 	for i := range g.groups {
 		of := &g.groups[i]
 		if of.first == of.last {
@@ -66,33 +65,36 @@ func (g *grouping) forget() {
 	g.groups, g.sorted = g.groups[:0], g.sorted[:0]
 }
 
-// prepare makes room for n events.
-func (g *grouping) prepare(n int) {
-	size := max(len(g.slots), 64)
+// prepare returns the slots for n events, not more of them than these need: a small read
+// behind a large one stays in few cache lines.
+func (g *grouping) prepare(n int) []groupSlot {
+	size := 16
 	for size < 2*n {
 		size *= 2
 	}
 	if g.read++; size > len(g.slots) || g.read == 0 {
-		g.slots, g.read = make([]groupSlot, size), 1
-		g.links = make([]int32, size/2)
-		g.sorted = make([]*Event, 0, size/2)
+		all := max(size, len(g.slots), 64)
+		g.slots, g.read = make([]groupSlot, all), 1
+		g.links = make([]int32, all/2)
+		g.sorted = make([]*Event, 0, all/2)
 	}
+	return g.slots[:size]
 }
 
-// chain finds the groups and links the events of each.
-func (g *grouping) chain(events []*Event) {
-	mask := uintptr(len(g.slots) - 1)
+// chain finds the groups, by way of the slots, and links the events of each.
+func (g *grouping) chain(events []*Event, slots []groupSlot) {
+	mask := uintptr(len(slots) - 1)
 	for i, e := range events {
 		h := g.hash(e.Key)
 		if !g.may(h) {
 			continue
 		}
 		at := h >> 1 & mask
-		for g.slots[at].read == g.read && !g.groups[g.slots[at].group].is(h, events, e.Key) {
+		for slots[at].read == g.read && !g.groups[slots[at].group].is(h, events, e.Key) {
 			at = (at + 1) & mask
 		}
 		g.links[i] = -1
-		if s := &g.slots[at]; s.read != g.read {
+		if s := &slots[at]; s.read != g.read {
 			*s = groupSlot{read: g.read, group: int32(len(g.groups))}
 			g.groups = append(g.groups, group{hash: h, first: int32(i), last: int32(i)})
 		} else {

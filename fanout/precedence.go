@@ -13,7 +13,9 @@ import "runtime"
 // A consumer that was woken would still have to wait: it stands beside the run
 // queue of the dispatcher's processor, which the dispatcher keeps busy with the
 // rest. So the dispatcher gives way in between, if the read was small. If it was
-// not, more has come in than that, and throughput counts.
+// not, more has come in than that, and throughput counts. Of keys, those that a
+// predictor expects somebody to wait for are looked up first, and the dispatcher gives
+// way before it looks up the rest.
 //
 // A watcher of a key or of > is met once in a run of changes, with all that is for
 // it. So what is left for later is all there is, and its events stay in order. The
@@ -35,18 +37,20 @@ const (
 	smallRead = 64  // events, about what Raft applies at once
 )
 
-// serve offers events to a watcher that somebody waits for; to others later.
-func (d *Dispatcher) serve(w *watcher, events []*Event) {
+// serve offers events to a watcher that somebody waits for, which it reports; to others
+// later.
+func (d *Dispatcher) serve(w *watcher, events []*Event) (waited bool) {
 	p := &d.precedence
 	switch {
 	case w.flags.have(awaited):
 		p.woken = true
 		d.offer(w, events)
-		return
+		return true
 	case len(p.later) == maxLater:
 		d.serveLater()
 	}
 	p.later = append(p.later, postponed{w, events})
+	return false
 }
 
 // serveInboxes empties the inboxes that somebody waits for.
@@ -57,14 +61,13 @@ func (d *Dispatcher) serveInboxes() {
 	})
 }
 
-// giveWay lets those run who were woken by a read of few events, if there is more to
-// do.
+// giveWay lets those run who were woken by a read of few events, before the dispatcher
+// goes on with it.
 func (d *Dispatcher) giveWay(read int) {
-	p := &d.precedence
-	if p.woken && read <= smallRead && (len(p.later) > 0 || d.inboxes.events > 0) {
+	if d.precedence.woken && read <= smallRead {
 		runtime.Gosched()
 	}
-	p.woken = false
+	d.precedence.woken = false
 }
 
 // serveLater offers what was left.
