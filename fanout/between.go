@@ -6,7 +6,7 @@ const betweenBatch = 128
 // Between hands visit the events with revisions above after and up to through, in
 // order, for who wants to know what changed and not to follow. It returns false if it
 // cannot have been all of them: some are not held any more, or a [Reset] is among
-// them. What visit was handed by then does not count.
+// them. What visit was handed by then does not count. Without visit it only tells that.
 //
 // Events up to through must have been published before the call; then it blocks for
 // nothing. Any goroutine may call it.
@@ -29,7 +29,9 @@ func (r *Ring) Between(after, through uint64, visit func(*Event)) (all bool) {
 			case e.Control():
 				return false
 			}
-			visit(e)
+			if visit != nil {
+				visit(e)
+			}
 		}
 		clear(events)
 	}

@@ -97,6 +97,21 @@ func TestBetweenWhileAllIsReplaced(t *testing.T) {
 	}
 }
 
+// TestBetweenWithoutVisit: it tells whether all are there, to who asks for nothing else.
+func TestBetweenWithoutVisit(t *testing.T) {
+	ring, err := NewRing(RingOptions{Slots: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for revision := uint64(1); revision <= 4; revision++ {
+		ring.Push(&Event{Op: Put, Key: "k", Revision: revision})
+	}
+	ring.Flush()
+	if !ring.Between(3, 4, nil) || ring.Between(0, 4, nil) {
+		t.Error("without visit another answer than with it")
+	}
+}
+
 // TestBetweenHammer asks while the ring goes round.
 func TestBetweenHammer(t *testing.T) {
 	const last = 200_000

@@ -28,26 +28,27 @@ func (d *Dispatcher) deliver(events []*Event) {
 // changes delivers to watchers of keys, of everything, and of other patterns.
 // Those that a consumer waits for come first: see precedence.
 func (d *Dispatcher) changes(events []*Event) {
-	var unlikely []group
+	small := len(events) <= smallRead
 	if d.registry.keyed.Load() > 0 {
-		groups := d.keys.split(events)
-		likely := d.predictor.first(groups)
-		d.keyed(groups[:likely])
-		unlikely = groups[likely:]
+		first := d.likely
+		if !small {
+			first = nil
+		}
+		d.keyed(d.keys.split(events, first))
 	}
 	for w := d.registry.patterns.everything.Load(); w != nil; w = w.next.Load() {
 		d.serve(w, events)
 	}
-	if len(unlikely) > 0 {
-		d.giveWay(len(events))
-		d.keyed(unlikely)
+	if len(d.keys.aside) > 0 {
+		d.giveWay()
+		d.keyed(d.keys.others())
 	}
 	if d.registry.patterns.any() {
 		d.collect(events)
 		d.serveInboxes()
 	}
-	if len(d.precedence.later) > 0 || d.inboxes.events > 0 {
-		d.giveWay(len(events))
+	if small && (len(d.precedence.later) > 0 || d.inboxes.events > 0) {
+		d.giveWay()
 	}
 	d.precedence.woken = false
 	d.serveLater()

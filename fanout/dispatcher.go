@@ -31,7 +31,8 @@ type Dispatcher struct {
 	report     lossReport
 	precedence precedence
 	predictor  predictor
-	offers     int // made
+	likely     func(hash uintptr) bool // the predictor's waits
+	offers     int                     // made
 }
 
 // maxRead bounds the events of one read of the ring, unless a batch has more.
@@ -58,6 +59,7 @@ func NewDispatcher(ring *Ring, registry *Registry, o DispatcherOptions) (*Dispat
 		d.cursor.Close()
 		return nil, fmt.Errorf("%w: the registry has a dispatcher already", ErrBadOption)
 	}
+	d.likely = d.predictor.waits
 	d.cursor.spin = o.Spin
 	if runtime.GOMAXPROCS(0) > 1 {
 		d.cursor.kick = make(chan struct{}, 1)

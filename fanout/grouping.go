@@ -15,6 +15,7 @@ type grouping struct {
 	groups []group
 	links  []int32  // of each event, the next one of its key; -1 for none
 	sorted []*Event // those of keys with several
+	aside  []*Event // those that split left for others
 }
 
 // group is the events of one key in a read.
@@ -31,16 +32,31 @@ type groupSlot struct {
 	group int32
 }
 
-// split returns a group for each key of events that may be watched. They are valid
-// until forget is called, which must be done before the next split.
-func (g *grouping) split(events []*Event) []group {
+// split returns a group for each key of events that may be watched; if first is given,
+// of those keys for which it reports true, and others returns the rest. The groups are
+// valid until forget is called, which must be done before the next split.
+func (g *grouping) split(events []*Event, first func(hash uintptr) bool) []group {
 	if len(events) == 1 {
 		g.groups = append(g.groups, group{events: events, hash: g.hash(events[0].Key)})
 		return g.groups
 	}
-	g.chain(events, g.prepare(len(events)))
-	for i := range g.groups {
-		of := &g.groups[i]
+	return g.gather(events, first)
+}
+
+// others returns the groups of the keys that split has set aside.
+func (g *grouping) others() []group {
+	if len(g.aside) == 0 {
+		return nil
+	}
+	return g.gather(g.aside, nil)
+}
+
+func (g *grouping) gather(events []*Event, first func(hash uintptr) bool) []group {
+	had := len(g.groups)
+	g.chain(events, g.prepare(len(events)), first)
+	groups := g.groups[had:]
+	for i := range groups {
+		of := &groups[i]
 		if of.first == of.last {
 			of.events = events[of.first : of.first+1]
 			continue
@@ -51,7 +67,7 @@ func (g *grouping) split(events []*Event) []group {
 		}
 		of.events = g.sorted[start:]
 	}
-	return g.groups
+	return groups
 }
 
 // forget lets go of the events that were split.
@@ -62,7 +78,8 @@ func (g *grouping) forget() {
 	}
 	clear(g.groups)
 	clear(g.sorted)
-	g.groups, g.sorted = g.groups[:0], g.sorted[:0]
+	clear(g.aside)
+	g.groups, g.sorted, g.aside = g.groups[:0], g.sorted[:0], g.aside[:0]
 }
 
 // prepare returns the slots for n events, not more of them than these need: a small read
@@ -81,12 +98,17 @@ func (g *grouping) prepare(n int) []groupSlot {
 	return g.slots[:size]
 }
 
-// chain finds the groups, by way of the slots, and links the events of each.
-func (g *grouping) chain(events []*Event, slots []groupSlot) {
+// chain finds the groups, by way of the slots, and links the events of each. If first is
+// given it sets the events of other keys aside.
+func (g *grouping) chain(events []*Event, slots []groupSlot, first func(hash uintptr) bool) {
 	mask := uintptr(len(slots) - 1)
 	for i, e := range events {
 		h := g.hash(e.Key)
 		if !g.may(h) {
+			continue
+		}
+		if first != nil && !first(h) {
+			g.aside = append(g.aside, e)
 			continue
 		}
 		at := h >> 1 & mask

@@ -9,7 +9,8 @@ import (
 )
 
 // TestGroupingModel: over many reads, of any size, each event is given once, with
-// all others of its key and in order, the keys as they come first.
+// all others of its key and in order, the keys as they come first; those that are set
+// aside behind the others.
 func TestGroupingModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := newGrouping()
@@ -25,27 +26,37 @@ func TestGroupingModel(t *testing.T) {
 				revision++
 				events = append(events, change(fmt.Sprint(i*step%keys), revision))
 			}
-			var want [][]*Event
+			var first func(uintptr) bool
+			if set := rapid.SampledFrom([]byte("-0123")).Draw(t, "first"); set != '-' {
+				first = func(hash uintptr) bool { return byte(hash>>1)&7 >= set&7 }
+			}
+			var want [2][][]*Event // of split, of others
 			place := make(map[string]int)
 			for _, e := range events {
-				if n > 1 && !g.may(g.hash(e.Key)) {
+				h := g.hash(e.Key)
+				if n > 1 && !g.may(h) {
 					continue
+				}
+				part := &want[0]
+				if n > 1 && first != nil && !first(h) {
+					part = &want[1]
 				}
 				p, ok := place[e.Key]
 				if !ok {
-					p = len(want)
+					p = len(*part)
 					place[e.Key] = p
-					want = append(want, nil)
+					*part = append(*part, nil)
 				}
-				want[p] = append(want[p], e)
+				(*part)[p] = append((*part)[p], e)
 			}
-			got := g.split(events)
-			if !slices.EqualFunc(got, want, func(a group, b []*Event) bool { return slices.Equal(a.events, b) }) {
-				t.Fatalf("%d events of %d keys came in %d groups, want %d", n, keys, len(got), len(want))
-			}
-			for _, of := range got {
-				if of.hash != g.hash(of.events[0].Key) {
-					t.Fatalf("key %q has another's hash", of.events[0].Key)
+			for i, got := range [][]group{g.split(events, first), g.others()} {
+				if !slices.EqualFunc(got, want[i], func(a group, b []*Event) bool { return slices.Equal(a.events, b) }) {
+					t.Fatalf("part %d: %d events of %d keys came in %d groups, want %d", i, n, keys, len(got), len(want[i]))
+				}
+				for _, of := range got {
+					if of.hash != g.hash(of.events[0].Key) {
+						t.Fatalf("key %q has another's hash", of.events[0].Key)
+					}
 				}
 			}
 			g.forget()
@@ -69,11 +80,14 @@ func TestGroupingForgets(t *testing.T) {
 	g := newGrouping()
 	var events []*Event
 	for i := range 100 {
-		events = append(events, change("k", uint64(i+1)))
+		events = append(events, change("k", uint64(2*i+1)), change("long", uint64(2*i+2)))
 	}
-	g.split(events)
+	g.split(events, func(hash uintptr) bool { return hash == g.hash("k") })
+	if len(g.others()) != 1 {
+		t.Fatal("nothing was set aside")
+	}
 	g.forget()
-	for _, e := range g.sorted[:cap(g.sorted)] {
+	for _, e := range append(g.sorted[:cap(g.sorted)], g.aside[:cap(g.aside)]...) {
 		if e != nil {
 			t.Fatal("an event is still referred to")
 		}
@@ -91,7 +105,8 @@ func TestGroupingAllocatesNothing(t *testing.T) {
 	for i := range 1000 {
 		events = append(events, change(fmt.Sprint(i%300), uint64(i+1)))
 	}
-	if allocs := testing.AllocsPerRun(50, func() { g.split(events); g.forget() }); allocs != 0 {
+	odd := func(hash uintptr) bool { return hash>>1&1 == 1 }
+	if allocs := testing.AllocsPerRun(50, func() { g.split(events, odd); g.others(); g.forget() }); allocs != 0 {
 		t.Errorf("grouping %d events allocates %v times", len(events), allocs)
 	}
 }

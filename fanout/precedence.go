@@ -61,13 +61,12 @@ func (d *Dispatcher) serveInboxes() {
 	})
 }
 
-// giveWay lets those run who were woken by a read of few events, before the dispatcher
-// goes on with it.
-func (d *Dispatcher) giveWay(read int) {
-	if d.precedence.woken && read <= smallRead {
+// giveWay lets those run who were woken, before the dispatcher goes on with the read.
+func (d *Dispatcher) giveWay() {
+	if d.precedence.woken {
+		d.precedence.woken = false
 		runtime.Gosched()
 	}
-	d.precedence.woken = false
 }
 
 // serveLater offers what was left.

@@ -31,15 +31,3 @@ func (p *predictor) learn(hash uintptr, waited bool) {
 		*word &^= bit
 	}
 }
-
-// first moves the groups whose keys somebody waits for to the front, and returns how
-// many these are.
-func (p *predictor) first(groups []group) (n int) {
-	for i := range groups {
-		if p.waits(groups[i].hash) {
-			groups[i], groups[n] = groups[n], groups[i]
-			n++
-		}
-	}
-	return n
-}
