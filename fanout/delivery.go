@@ -39,13 +39,13 @@ func (d *Dispatcher) changes(events []*Event) {
 	for w := d.registry.patterns.everything.Load(); w != nil; w = w.next.Load() {
 		d.serve(w, events)
 	}
-	if len(d.keys.aside) > 0 {
-		d.giveWay()
-		d.keyed(d.keys.others())
-	}
 	if d.registry.patterns.any() {
 		d.collect(events)
 		d.serveInboxes()
+	}
+	if len(d.keys.aside) > 0 {
+		d.giveWay()
+		d.keyed(d.keys.others())
 	}
 	if small && (len(d.precedence.later) > 0 || d.inboxes.events > 0) {
 		d.giveWay()

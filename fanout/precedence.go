@@ -14,8 +14,8 @@ import "runtime"
 // queue of the dispatcher's processor, which the dispatcher keeps busy with the
 // rest. So the dispatcher gives way in between, if the read was small. If it was
 // not, more has come in than that, and throughput counts. Of keys, those that a
-// predictor expects somebody to wait for are looked up first, and the dispatcher gives
-// way before it looks up the rest.
+// predictor expects somebody to wait for are looked up first, and the rest only when
+// the dispatcher has given way.
 //
 // A watcher of a key or of > is met once in a run of changes, with all that is for
 // it. So what is left for later is all there is, and its events stay in order. The
