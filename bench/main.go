@@ -28,7 +28,7 @@ const (
 
 const description = `Measures Watchcast and its peers.
 
-Without a name all measures are taken, which takes about seven minutes. A name is that of a figure in --list, or the part before its last dash that several share.
+Without a name all measures are taken, which takes many minutes: slow-tax alone takes two and a half. A name is that of a figure in --list, or the part before its last dash that several share.
 
 Exit codes: 0 measured, whether or not goals are met; 1 a measure failed, or with --strict a goal was missed; 2 wrong flags or an unknown name.`
 

@@ -26,7 +26,8 @@ func (d *Dispatcher) deliver(events []*Event) {
 }
 
 // changes delivers to watchers of keys, of everything, and of other patterns.
-// Those that a consumer waits for come first: see precedence.
+// Those that a consumer waits for come first, and keys of which that is not expected
+// last: see precedence.
 func (d *Dispatcher) changes(events []*Event) {
 	small := len(events) <= smallRead
 	if d.registry.keyed.Load() > 0 {
