@@ -33,6 +33,7 @@ type listening struct {
 	term, seq uint64 // of the newest acknowledgement
 	route     uint64 // from its broker to this node's; 0 if it has none
 	counts    bool   // it has acknowledged in this node's term, or was there when that began
+	gone      bool   // its process has ended, as it looks, and no acknowledgement came since
 	heard     time.Time
 	received  uint64
 	reset     time.Time // when its loss was last passed on
@@ -56,14 +57,26 @@ func (a *Audience) SetMembers(ids []string) {
 	a.members = members
 }
 
-// lead begins a term, in which publishing begins behind from. Each member counts as if
-// it had just said that it has everything up to there: who has not will say so.
+// Gone says that the process of a member has ended, or looks as if it had. It holds up
+// nothing any more, until it acknowledges something again. If it lives all the same, and
+// has not received what is called safe meanwhile, it finds that out by itself: see
+// [Hearing].
+func (a *Audience) Gone(node string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if m := a.members[node]; m != nil {
+		m.counts, m.gone = false, true
+	}
+}
+
+// lead begins a term, in which publishing begins behind from. Each member that is not gone
+// counts as if it had just said that it has everything up to there: who has not will say so.
 func (a *Audience) lead(term, from uint64, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.term, a.safe = term, from
 	for _, m := range a.members {
-		m.counts, m.heard, m.received, m.reset = true, now, from, time.Time{}
+		m.counts, m.heard, m.received, m.reset = !m.gone, now, from, time.Time{}
 	}
 }
 
@@ -78,12 +91,13 @@ func (a *Audience) ack(k Ack, confirmed uint64, now time.Time) (lost *Range, new
 	defer a.mu.Unlock()
 	m := a.members[k.Node]
 	if m != nil && k.Term == 0 { // it has heard nothing yet, and says where it is
+		m.gone = false
 		return nil, m.moved(k.Routes[a.node])
 	}
 	if m == nil || k.Term < m.term || k.Term == m.term && k.Seq < m.seq {
 		return nil, false
 	}
-	m.term, m.seq = k.Term, k.Seq
+	m.term, m.seq, m.gone = k.Term, k.Seq, false
 	news = m.moved(k.Routes[a.node])
 	if k.Term != a.term {
 		return nil, news

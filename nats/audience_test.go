@@ -60,6 +60,42 @@ func TestSafe(t *testing.T) {
 	}
 }
 
+// A node that is gone holds up nothing, also in the next term, until it says something
+// again.
+func TestSafeWithoutTheGone(t *testing.T) {
+	now := time.Unix(1, 0)
+	a := audienceOf(now)
+	want := func(confirmed, safe uint64, told bool) {
+		t.Helper()
+		if got := a.safeAt(confirmed, now); got != safe {
+			t.Errorf("with %d confirmed, %d is safe; want %d", confirmed, got, safe)
+		}
+		if a.told(7, now) != told {
+			t.Errorf("told is %v", !told)
+		}
+	}
+	a.Ack(ackOf("b", 7, 40), now)
+	want(50, 10, false)
+	a.Gone("c")
+	want(50, 40, true)
+	a.Ack(ackOf("c", 7, 41), now)
+	a.Ack(ackOf("b", 8, 60), now)
+	want(60, 41, true)
+	a.Gone("c")
+	a.lead(testTerm+1, 60, now)
+	want(70, 60, false) // b is waited for
+	a.Gone("b")
+	want(70, 70, true)
+	a.Gone("b")
+	a.Ack(Ack{Node: "b", Routes: map[string]uint64{"a": 1}}, now) // it has started again
+	a.lead(testTerm+2, 70, now)
+	want(80, 70, false)
+	k := ackOf("b", 1, 80)
+	k.Term += 2
+	a.Ack(k, now)
+	want(90, 80, false) // c is gone still, and b has not heard beacon 7 of this term
+}
+
 // Safe against a plain reckoning of it.
 func TestSafeModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -68,11 +104,12 @@ func TestSafeModel(t *testing.T) {
 		type node struct {
 			heard         time.Time
 			seq, received uint64
+			gone          bool
 		}
-		model := map[string]*node{"b": {now, 0, 10}, "c": {now, 0, 10}}
+		model := map[string]*node{"b": {now, 0, 10, false}, "c": {now, 0, 10, false}}
 		safe, confirmed := uint64(10), uint64(10)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			switch rapid.IntRange(0, 2).Draw(t, "step") {
+			switch rapid.IntRange(0, 3).Draw(t, "step") {
 			case 0:
 				now = now.Add(time.Duration(rapid.IntRange(0, 4000).Draw(t, "ms")) * time.Millisecond)
 			case 1:
@@ -81,12 +118,18 @@ func TestSafeModel(t *testing.T) {
 				k := ackOf(rapid.SampledFrom([]string{"a", "b", "c", "x"}).Draw(t, "who"), rapid.Uint64Range(0, 20).Draw(t, "seq"), confirmed-rapid.Uint64Range(0, 10).Draw(t, "behind"))
 				a.Ack(k, now)
 				if m := model[k.Node]; m != nil && k.Seq >= m.seq {
-					*m = node{now, k.Seq, k.Received}
+					*m = node{now, k.Seq, k.Received, false}
+				}
+			case 3:
+				who := rapid.SampledFrom([]string{"a", "b", "c", "x"}).Draw(t, "gone")
+				a.Gone(who)
+				if m := model[who]; m != nil {
+					m.gone = true
 				}
 			}
 			least := confirmed
 			for _, m := range model {
-				if now.Sub(m.heard) <= AckPatience {
+				if !m.gone && now.Sub(m.heard) <= AckPatience {
 					least = min(least, m.received)
 				}
 			}

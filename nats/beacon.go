@@ -27,7 +27,7 @@ type Beacon struct {
 	// later one has missed nothing in between. 0: this one begins the term.
 	After     uint64 `json:"after"`
 	Published uint64 `json:"published"`       // every event up to this revision was published before
-	Safe      uint64 `json:"safe"`            // every event up to this revision has reached the broker of every node heard within 3 s
+	Safe      uint64 `json:"safe"`            // every event up to this revision has reached the broker of every live node heard within 3 s
 	Resets    uint64 `json:"resets"`          // resets announced in this term
 	Reset     *Range `json:"reset,omitempty"` // the last of them
 

@@ -134,6 +134,17 @@ func (w *world) steps() []step {
 			}
 			w.start()
 		}},
+		{"the third node looks gone", 1, leads, func(_ *rapid.T, c *chief) {
+			c.audience.Gone("c")
+			w.answered = time.Time{}
+		}},
+		{"the other leader looks gone", 1, leads, func(_ *rapid.T, c *chief) {
+			for _, other := range w.chiefs {
+				if other != c {
+					c.audience.Gone(other.name)
+				}
+			}
+		}},
 		{"time", 4, nil, func(t *rapid.T, _ *chief) {
 			w.now = w.now.Add(time.Duration(rapid.IntRange(1, 2500).Draw(t, "ms")) * time.Millisecond)
 		}},

@@ -7,7 +7,7 @@ import (
 )
 
 // Safe returns the revision up to which every event has reached the brokers of all
-// nodes that were heard within [AckPatience]. It never goes down.
+// nodes that live and were heard within [AckPatience]. It never goes down.
 func (p *Publisher) Safe() uint64 { return p.safe.Load() }
 
 // Acknowledge takes a node's acknowledgement of the cluster, its own ones included. Any

@@ -24,6 +24,7 @@ type acquaintances struct {
 	self *identity
 	log  *slog.Logger
 	fail func(error)
+	left func(id string) // called, with no lock held, when a peer is gone
 	// recent is for how long who was heard of, and has a connection with this node, is
 	// taken to be alive.
 	recent time.Duration
@@ -42,9 +43,9 @@ type acquaintance struct {
 	heard     time.Time
 }
 
-func newAcquaintances(self *identity, recent time.Duration, log *slog.Logger, fail func(error)) *acquaintances {
+func newAcquaintances(self *identity, recent time.Duration, log *slog.Logger, fail func(error), left func(id string)) *acquaintances {
 	return &acquaintances{
-		self: self, log: log, fail: fail, recent: recent, repeats: newRepeats(),
+		self: self, log: log, fail: fail, left: left, recent: recent, repeats: newRepeats(),
 		peers: make(map[string]acquaintance), strangers: make(map[string]string),
 	}
 }
@@ -124,9 +125,13 @@ func (a *acquaintances) heardOf(peer identityRecord) {
 // may take part under its id.
 func (a *acquaintances) gone(peer identityRecord) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.peers[peer.Node].directory == peer.Directory {
+	ours := a.peers[peer.Node].directory == peer.Directory
+	if ours {
 		delete(a.peers, peer.Node)
+	}
+	a.mu.Unlock()
+	if ours {
+		a.left(peer.Node)
 	}
 }
 
@@ -145,7 +150,7 @@ func (a *acquaintances) part(layer *streamLayer, cluster string) {
 
 // acquaint returns who decides with whom this node talks Raft.
 func (n *Node) acquaint() *acquaintances {
-	return newAcquaintances(n.identity, max(leastRecent, 3*n.config.ElectionTimeout), n.log, n.fail)
+	return newAcquaintances(n.identity, max(leastRecent, 3*n.config.ElectionTimeout), n.log, n.fail, n.audience.Gone)
 }
 
 // leastRecent is for how long at least a process that was heard of keeps others from

@@ -135,6 +135,27 @@ func TestStopOfLeader(t *testing.T) {
 	}
 }
 
+// TestDeadNodeHoldsUpNothing: what is safe goes on beside a node that has just died. If it
+// waited until that is silent for too long, and a leader died every few seconds, each would
+// publish again all that the ones before it had.
+func TestDeadNodeHoldsUpNothing(t *testing.T) {
+	t.Parallel()
+	// If it waited: the node was heard this long before its death at most.
+	const waiting = nats.AckPatience - nats.BeaconPeriod
+	var took []time.Duration
+	for range 5 { // a busy machine may need longer; not each time
+		r := newRoads(t)
+		kill(t, r.far, nil)
+		went := time.Now()
+		r.settle()
+		took = append(took, time.Since(went))
+		if took[len(took)-1] < waiting {
+			return
+		}
+	}
+	t.Errorf("it took %v until what was written was safe, want less than %v", took, waiting)
+}
+
 // TestStopOfLeaderBesideDeadNode: it does not wait for a node that is dead for long, and
 // what has reached the living ones is recorded.
 func TestStopOfLeaderBesideDeadNode(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -15,7 +16,7 @@ import (
 func greeted(t *testing.T, who identityRecord, failed *error) *streamLayer {
 	t.Helper()
 	log := testLogger(t)
-	a := newAcquaintances(&identity{now: who}, leastRecent, log, func(err error) { *failed = err })
+	a := newAcquaintances(&identity{now: who}, leastRecent, log, func(err error) { *failed = err }, func(string) {})
 	a.setMembers(func() int { return 3 })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -243,4 +244,44 @@ func TestStrangersPart(t *testing.T) {
 		}
 		conn.Close()
 	}
+}
+
+// TestPeerLeaves: a peer has left once nothing connects a node with it, not before, and
+// nobody else has.
+func TestPeerLeaves(t *testing.T) {
+	t.Parallel()
+	var none error
+	self := greeted(t, identityRecord{Node: "n1", Directory: "d1", Cluster: "A"}, &none)
+	var left []string
+	self.acquainted.left = func(id string) { left = append(left, id) }
+	peers := make(map[string]*streamLayer)
+	for _, id := range []string{"n2", "n3"} {
+		peers[id] = greeted(t, identityRecord{Node: id, Directory: "d" + id, Cluster: "A"}, &none)
+	}
+	dial := func(id string) net.Conn {
+		t.Helper()
+		go func() { // the peer answers the greeting, and reads until the end
+			if conn, err := peers[id].Accept(); err == nil {
+				io.Copy(io.Discard, conn)
+			}
+		}()
+		conn, err := self.Dial(raft.ServerAddress(peers[id].Addr().String()), patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	closes := func(conn net.Conn, want ...string) {
+		t.Helper()
+		conn.Close()
+		if !slices.Equal(left, want) {
+			t.Fatalf("left are %v, want %v", left, want)
+		}
+	}
+	first, second, other := dial("n2"), dial("n2"), dial("n3")
+	closes(first)
+	closes(second, "n2")
+	closes(second, "n2") // again
+	closes(dial("n2"), "n2", "n2")
+	closes(other, "n2", "n2", "n3")
 }

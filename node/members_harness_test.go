@@ -78,7 +78,7 @@ func acquaintedAs(t *testing.T, id string) *acquaintances {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newAcquaintances(self, leastRecent, testLogger(t), func(err error) { t.Errorf("%s stops: %v", id, err) })
+	return newAcquaintances(self, leastRecent, testLogger(t), func(err error) { t.Errorf("%s stops: %v", id, err) }, func(string) {})
 }
 
 // leaderAmong waits until one of the nodes leads, and returns it.

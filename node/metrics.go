@@ -46,7 +46,7 @@ func newMetrics(n *Node) *metrics {
 		}
 		return float64(s.Publish.Confirmed)
 	})
-	add(gauge, "safe_revision", "Revision up to which the broker of every node heard within 3 s has every event; 0 where the node does not lead.", func(s Status) float64 {
+	add(gauge, "safe_revision", "Revision up to which the broker of every live node heard within 3 s has every event; 0 where the node does not lead.", func(s Status) float64 {
 		if s.Publish == nil {
 			return 0
 		}

@@ -108,7 +108,7 @@ type Status struct {
 // Published is how far a leader has published.
 type Published struct {
 	Confirmed uint64 `json:"confirmed"` // the leader's broker has everything up to this revision
-	Safe      uint64 `json:"safe"`      // the broker of every node heard within 3 s has
+	Safe      uint64 `json:"safe"`      // the broker of every live node heard within 3 s has
 	Resets    uint64 `json:"resets"`    // announced in this term
 	Events    uint64 `json:"events"`    // published in this term, repeats included
 	Skipped   uint64 `json:"skipped"`   // not published, because nobody subscribed to them
