@@ -16,6 +16,9 @@ type Ack struct {
 	Seq      uint64 `json:"seq"`            // of the beacon
 	Received uint64 `json:"received"`       // its broker has every event up to this revision, but for Lost; 0: not known yet
 	Lost     *Range `json:"lost,omitempty"` // may not have reached its broker, and no reset that covers it came
+	// Proven says that the beacon came over the route that it names, so that the node can
+	// tell what follows over it. Without routes it is always so.
+	Proven bool `json:"proven,omitempty"`
 	// Routes are those that its broker has to the brokers of other nodes, by node: a
 	// number for each, which stands for no other route. None with an external broker.
 	Routes map[string]uint64 `json:"routes,omitempty"`

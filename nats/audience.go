@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -32,6 +33,7 @@ type Audience struct {
 type listening struct {
 	term, seq uint64 // of the newest acknowledgement
 	route     uint64 // from its broker to this node's; 0 if it has none
+	met       bool   // it can tell what of this node's term reaches it
 	counts    bool   // it has acknowledged in this node's term, or was there when that began
 	gone      bool   // its process has ended, as it looks, and no acknowledgement came since
 	heard     time.Time
@@ -76,7 +78,7 @@ func (a *Audience) lead(term, from uint64, now time.Time) {
 	defer a.mu.Unlock()
 	a.term, a.safe = term, from
 	for _, m := range a.members {
-		m.counts, m.heard, m.received, m.reset = !m.gone, now, from, time.Time{}
+		m.met, m.counts, m.heard, m.received, m.reset = false, !m.gone, now, from, time.Time{}
 	}
 }
 
@@ -103,6 +105,7 @@ func (a *Audience) ack(k Ack, confirmed uint64, now time.Time) (lost *Range, new
 		return nil, news
 	}
 	m.counts, m.heard, m.received = true, now, k.Received
+	m.met = m.met || k.Proven
 	if k.Lost != nil && k.Lost.To <= confirmed && (m.reset.IsZero() || now.Sub(m.reset) >= LostPause) {
 		m.reset = now
 		lost = k.Lost
@@ -157,6 +160,20 @@ func (a *Audience) told(seq uint64, now time.Time) bool {
 		}
 	}
 	return true
+}
+
+// unmet returns those of the others, of whom lives says that they do, who cannot tell yet
+// what of the node's term reaches them.
+func (a *Audience) unmet(lives func(node string) bool) (ids []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, m := range a.members {
+		if id != a.node && !m.met && lives(id) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 func (a *Audience) waitsFor(id string, m *listening, now time.Time) bool {

@@ -223,8 +223,8 @@ func TestAckDecode(t *testing.T) {
 			t.Errorf("%q is taken as %+v", data, k)
 		}
 	}
-	k, err := DecodeAck(&nats.Msg{Data: []byte(`{"cluster":"c","term":3,"node":"b","seq":4,"received":5,"lost":{"from":6,"to":7},"routes":{"a":8},"more":1}`)})
-	want := Ack{Cluster: "c", Term: 3, Node: "b", Seq: 4, Received: 5, Lost: &Range{6, 7}, Routes: map[string]uint64{"a": 8}}
+	k, err := DecodeAck(&nats.Msg{Data: []byte(`{"cluster":"c","term":3,"node":"b","seq":4,"received":5,"lost":{"from":6,"to":7},"proven":true,"routes":{"a":8},"more":1}`)})
+	want := Ack{Cluster: "c", Term: 3, Node: "b", Seq: 4, Received: 5, Lost: &Range{6, 7}, Proven: true, Routes: map[string]uint64{"a": 8}}
 	if err != nil || !reflect.DeepEqual(k, want) {
 		t.Errorf("got %+v and %v, want %+v", k, err, want)
 	}

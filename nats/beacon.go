@@ -22,6 +22,7 @@ type Beacon struct {
 	Cluster string `json:"cluster"` // id of the cluster
 	Term    uint64 `json:"term"`    // of the leader; ignore lower ones than seen
 	Node    string `json:"node"`    // id of the leader
+	Age     uint64 `json:"age"`     // milliseconds since the term began to publish, rounded down
 	Seq     uint64 `json:"seq"`     // grows within a term, by more than 1 after a lost connection
 	// After is the seq of the beacon that this one follows: whoever has heard that or a
 	// later one has missed nothing in between. 0: this one begins the term.

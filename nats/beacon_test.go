@@ -11,6 +11,7 @@ import (
 // That beacons are true at any moment is checked by the listener.
 func TestBeaconContent(t *testing.T) {
 	t.Parallel() // it mostly waits
+	began := time.Now()
 	b := newBridge(t, bridgeOptions{after: 5}).run()
 	b.push(10)
 	b.heard.until(b.ctx, "beacons reach the newest revision", func() bool {
@@ -20,10 +21,13 @@ func TestBeaconContent(t *testing.T) {
 	for i, beacon := range b.heard.beacons {
 		want := Beacon{
 			Cluster: testCluster, Term: testTerm, Node: testNode, Seq: uint64(i + 1), After: uint64(i),
-			Published: beacon.Published, Safe: beacon.Published, Sent: max(beacon.Sent, beacon.Published),
+			Age: beacon.Age, Published: beacon.Published, Safe: beacon.Published, Sent: max(beacon.Sent, beacon.Published),
 		}
 		if !reflect.DeepEqual(beacon, want) {
 			t.Errorf("beacon %d is %+v, want %+v", i, beacon, want)
+		}
+		if least := time.Duration(i) * BeaconPeriod * 9 / 10; beacon.Age < uint64(least.Milliseconds()) || beacon.Age > uint64(time.Since(began).Milliseconds()) {
+			t.Errorf("beacon %d says that the term is %d ms old, %v after its beginning", i, beacon.Age, time.Since(began))
 		}
 	}
 }

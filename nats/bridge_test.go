@@ -45,6 +45,7 @@ type bridgeOptions struct {
 	conn      []nats.Option // beside those of PublisherConn
 	inProcess bool          // no proxy
 	audience  *Audience
+	lives     func(node string) bool
 	pipes     func(nats.InProcessConnProvider) nats.InProcessConnProvider
 }
 
@@ -91,6 +92,7 @@ func newBridge(t testing.TB, o bridgeOptions) *bridge {
 		After:    o.after,
 		Lost:     o.lost,
 		Audience: o.audience,
+		Lives:    o.lives,
 		Safe: func(revision uint64) {
 			b.mu.Lock()
 			defer b.mu.Unlock()

@@ -79,7 +79,7 @@ func (h *Hearing) Beacon(b Beacon, routes map[string]uint64) (Ack, bool) {
 	if proven {
 		h.count(b, route)
 	}
-	a := Ack{Cluster: b.Cluster, Term: b.Term, Node: h.node, Seq: b.Seq, Received: h.received, Routes: routes}
+	a := Ack{Cluster: b.Cluster, Term: b.Term, Node: h.node, Seq: b.Seq, Received: h.received, Proven: proven, Routes: routes}
 	if h.lost != nil {
 		lost := *h.lost
 		a.Lost = &lost

@@ -55,7 +55,7 @@ func TestHearing(t *testing.T) {
 			h := NewHearing("c", true)
 			for i, s := range steps {
 				routes := map[string]uint64{"a": s.route, "b": 3}
-				want := Ack{Cluster: testCluster, Term: s.beacon.Term, Node: "c", Seq: s.beacon.Seq, Received: s.received, Lost: s.lost, Routes: routes}
+				want := Ack{Cluster: testCluster, Term: s.beacon.Term, Node: "c", Seq: s.beacon.Seq, Received: s.received, Lost: s.lost, Proven: s.beacon.Routes["c"] == s.route, Routes: routes}
 				if got, ok := h.Beacon(s.beacon, routes); !ok || !reflect.DeepEqual(got, want) {
 					t.Fatalf("step %d: to %+v the answer is %+v, %v; want %+v", i, s.beacon, got, ok, want)
 				}
@@ -155,11 +155,11 @@ func TestHearingGuests(t *testing.T) {
 		// The leader has not heard of the route yet.
 		early := beaconOf(1, 1, 0, 15, 15)
 		early.Routes = nil
-		if a, _ := h.Beacon(early, routes); a.Lost != nil || h.Known() {
+		if a, _ := h.Beacon(early, routes); a.Lost != nil || a.Proven || h.Known() {
 			t.Errorf("%s: a beacon that proves nothing counts: %+v", c.name, a)
 		}
 		a, ok := h.Beacon(beaconOf(1, 2, 1, 20, 20), routes)
-		if !ok || !h.Known() || a.Received != 20 || !reflect.DeepEqual(a.Lost, c.lost) {
+		if !ok || !h.Known() || !a.Proven || a.Received != 20 || !reflect.DeepEqual(a.Lost, c.lost) {
 			t.Errorf("%s: %+v; want lost %+v", c.name, a, c.lost)
 		}
 	}

@@ -21,6 +21,11 @@ const (
 	BeaconPeriod = time.Second
 	BeaconEvents = 4096 // a beacon after so many events, if the period is longer
 
+	// MeetPatience is for how long at most the first event of a term waits for nodes that
+	// live: a little more than what two brokers need to connect, of which each closed what
+	// the other had opened.
+	MeetPatience = 1500 * time.Millisecond
+
 	confirmTimeout = 10 * time.Second
 	retryPause     = 50 * time.Millisecond
 	publishBatch   = 256
@@ -56,6 +61,10 @@ type PublisherOptions struct {
 	// Audience is what this node knows of the others; this term begins in it. Default:
 	// there are no others.
 	Audience *Audience
+	// Lives, if not nil, reports whether a node lives, as is known by another way than the
+	// brokers: then the first event of the term waits until it can tell what reaches it,
+	// for [MeetPatience] at most. It must not block. Nil: for nobody.
+	Lives func(node string) bool
 	// Safe, if not nil, is called with each revision that is newly safe, as it grows,
 	// from one goroutine at a time. It must not block.
 	Safe func(revision uint64)
@@ -90,6 +99,9 @@ func PublisherConn() []nats.Option {
 type Publisher struct {
 	o         PublisherOptions
 	patience  time.Duration // for an answer of the broker
+	meeting   time.Duration // for nodes that live
+	began     time.Time
+	met       bool          // events may be published; of the stream
 	lost      *Range        // to be announced; nil once confirmed
 	published atomic.Uint64 // revision handed to the connection, in this session
 	confirmed atomic.Uint64
@@ -138,7 +150,7 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 	if o.Audience == nil {
 		o.Audience = NewAudience(o.Node)
 	}
-	p := &Publisher{o: o, patience: confirmTimeout, lost: o.Lost, changed: make(chan struct{}), hurry: make(chan struct{}, 1), owed: make(chan Range, maxOwed)}
+	p := &Publisher{o: o, began: time.Now(), met: o.Lives == nil, patience: confirmTimeout, meeting: MeetPatience, lost: o.Lost, changed: make(chan struct{}), hurry: make(chan struct{}, 1), owed: make(chan Range, maxOwed)}
 	p.resets.Store(new(resets))
 	start := o.After
 	if o.Lost != nil {
@@ -147,7 +159,7 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 	for _, revision := range []*atomic.Uint64{&p.confirmed, &p.published, &p.handed, &p.safe} {
 		revision.Store(start)
 	}
-	o.Audience.lead(o.Term, start, time.Now())
+	o.Audience.lead(o.Term, start, p.began)
 	return p, nil
 }
 

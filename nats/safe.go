@@ -14,6 +14,7 @@ func (p *Publisher) Safe() uint64 { return p.safe.Load() }
 // goroutine may call it, whether or not Run runs. It does not wait for the broker.
 func (p *Publisher) Acknowledge(k Ack) {
 	lost, news := p.o.Audience.ack(k, p.confirmed.Load(), time.Now())
+	p.tell()
 	if news {
 		poke(p.hurry)
 	}
@@ -48,7 +49,7 @@ func (p *Publisher) publishBeacon(first bool) error {
 	defer p.beaconMu.Unlock()
 	p.settle() // a node may be silent for too long by now
 	p.made++   // a number is not used again if this fails: nobody knows what went out
-	b := Beacon{Cluster: p.o.Cluster, Term: p.o.Term, Node: p.o.Node, Seq: p.made, After: p.seq.Load()}
+	b := Beacon{Cluster: p.o.Cluster, Term: p.o.Term, Node: p.o.Node, Age: uint64(time.Since(p.began).Milliseconds()), Seq: p.made, After: p.seq.Load()}
 	b.Routes = p.o.Audience.routes() // before the next line: see Beacon.Sent
 	b.Sent = p.handed.Load()
 	b.Published, b.Safe = p.confirmed.Load(), p.safe.Load()

@@ -96,6 +96,53 @@ func TestPublisherAnnouncesWhatANodeLost(t *testing.T) {
 	}
 }
 
+// The first event of a term waits for nodes that live, until they can tell what reaches
+// them, also over a lost connection; not for ever, and for nobody else.
+func TestPublisherMeetsWhoLives(t *testing.T) {
+	began := func(meeting time.Duration) *bridge {
+		t.Helper()
+		a := NewAudience(testNode)
+		a.SetMembers([]string{testNode, "b", "c"})
+		b := newBridge(t, bridgeOptions{audience: a, lives: func(node string) bool { return node == "b" }})
+		b.publisher.meeting = meeting
+		b.heard.overtaken = true
+		b.run().push(10)
+		return b
+	}
+	waits := func(b *bridge, why string) {
+		t.Helper()
+		n := len(b.heard.beacons)
+		b.heard.until(b.ctx, "beacons come", func() bool { return len(b.heard.beacons) >= n+3 })
+		if len(b.heard.events) > 0 {
+			t.Fatalf("%d events came, %s", len(b.heard.events), why)
+		}
+	}
+	b := began(time.Hour)
+	waits(b, "and b has said nothing")
+	b.publisher.Acknowledge(ackOf("b", 1, 0))
+	waits(b, "and b can tell nothing")
+	other := ackOf("b", 2, 0)
+	other.Term, other.Proven = testTerm-1, true
+	b.publisher.Acknowledge(other)
+	c := ackOf("c", 2, 0)
+	c.Proven = true
+	b.publisher.Acknowledge(c)
+	waits(b, "and b has said nothing of this term")
+	b.proxy.cut()
+	waits(b, "over another connection")
+	k := ackOf("b", 3, 0)
+	k.Proven = true
+	b.publisher.Acknowledge(k)
+	b.heard.untilCovered(b.ctx, 10)
+	b.proxy.cut()
+	b.publisher.Acknowledge(ackOf("b", 4, 0)) // over another route
+	b.push(10)
+	b.heard.untilCovered(b.ctx, 20)
+
+	b = began(retryPause)
+	b.heard.untilCovered(b.ctx, 10)
+}
+
 // A node whose route is not the one that the last beacon named gets another beacon at
 // once, so that it can tell soon what it has.
 func TestPublisherNamesRoutesAtOnce(t *testing.T) {

@@ -35,6 +35,9 @@ func (s *session) stream(ctx context.Context) error {
 	}
 	close(s.begun)
 	poke(s.dirty)
+	if err := s.meet(ctx); err != nil {
+		return err
+	}
 	after := p.confirmed.Load()
 	if p.lost != nil {
 		s.hand(p.o.After)
@@ -69,6 +72,36 @@ func (s *session) stream(ctx context.Context) error {
 		}
 	}
 }
+
+// meet waits, before the first event of the term, for those who live. With the leader may
+// have gone the only route over which one of them had the last events, and what is
+// published before there is another one would have to be announced as lost.
+func (s *session) meet(ctx context.Context) error {
+	p := s.p
+	if p.met {
+		return nil
+	}
+	for {
+		attempt, cancel := context.WithTimeoutCause(ctx, retryPause, errUnmet)
+		err := p.wait(attempt, func() bool { return len(p.o.Audience.unmet(p.o.Lives)) == 0 })
+		cancel()
+		if err == errUnmet && time.Since(p.began) > p.meeting {
+			p.o.Logger.Warn("publishing begins though nodes that live do not hear it", "nodes", p.o.Audience.unmet(p.o.Lives), "waited", p.meeting)
+			err = nil
+		}
+		if err != errUnmet {
+			p.met = err == nil
+			return err
+		}
+		if err := p.publishBeacon(false); err != nil { // there may be a route by now
+			return err
+		}
+		poke(s.dirty)
+	}
+}
+
+// errUnmet ends an attempt to meet those who live.
+var errUnmet = errors.New("nats: a node that lives does not answer")
 
 // hand notes that everything up to revision may go to the connection from now on.
 func (s *session) hand(revision uint64) {

@@ -43,3 +43,48 @@ func TestClientBeforeRoutes(t *testing.T) {
 	})
 	s.seen(put(t, leader, "later", "x"))
 }
+
+// TestClientBeforeTerm: a node comes back, and a client is at its broker before it has heard
+// anything of the leader, which dies. What that had published has passed the client by, and
+// the next leader, to whose broker there was a route, does not publish it again: it is
+// announced as lost.
+func TestClientBeforeTerm(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t)
+	n := r.nodes[2] // which dials the others
+	if r.leader == n {
+		if err := n.consensus.raft.LeadershipTransfer().Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop(t, n)
+	for _, other := range r.nodes[:2] {
+		waitReady(t, other)
+	}
+	leader, others := split(t, r.nodes[:2])
+	next := others[0]
+	k := r.links[n.ID()+"-"+leader.ID()]
+	k.hold(true, true)
+	again := start(t, n.config)
+	eventually(t, "there is a route to who will lead", func() bool {
+		again.met.mu.Lock()
+		defer again.met.mu.Unlock()
+		return !again.met.first[next.ID()].IsZero()
+	})
+	s := subscribe(t, connect(t, again.NATSURL()), ">")
+	first := put(t, leader, "passed.1", "x")
+	last := put(t, leader, "passed.2", "x")
+	eventually(t, "who will lead has heard that this is safe", func() bool {
+		known, _ := next.announced.get()
+		return known.Revision >= last
+	})
+	if again.hearing.Known() {
+		t.Fatal("the node has heard of the leader already")
+	}
+	kill(t, leader, next)
+	s.until("a reset of what has passed it by", func(s *stream) bool {
+		return slices.ContainsFunc(s.resets, func(l nats.Reset) bool { return l.From <= first && last <= l.To })
+	})
+	waitReady(t, next)
+	s.seen(put(t, next, "later", "x"))
+}

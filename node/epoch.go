@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/raft"
 
 	"github.com/watchcast/watchcast/fsm"
 	"github.com/watchcast/watchcast/nats"
@@ -122,6 +123,10 @@ func (e *epoch) run(ctx context.Context) error {
 		Lost:     lost,
 		Interest: n.broker.interest(),
 		Audience: n.audience,
+		Lives: func(node string) bool {
+			_, ok := n.consensus.acks.of(raft.ServerID(node), e.term)
+			return ok
+		},
 		Safe: func(revision uint64) {
 			n.announced.note(announcement{Cluster: cluster.ID, Term: e.term, Revision: revision})
 		},

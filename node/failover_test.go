@@ -156,6 +156,31 @@ func TestDeadNodeHoldsUpNothing(t *testing.T) {
 	t.Errorf("it took %v until what was written was safe, want less than %v", took, waiting)
 }
 
+// TestNewLeaderMeetsWhoLives: a new leader that has no route to a node that lives does not
+// publish at once what that node's subscribers could not get; nor does it wait for ever. It
+// takes writes meanwhile.
+func TestNewLeaderMeetsWhoLives(t *testing.T) {
+	t.Parallel()
+	r := newRoads(t)
+	k, _ := r.road(r.near, r.far)
+	k.refuse(true)
+	eventually(t, "there is no route", func() bool { return r.between() == [2]uint64{} })
+	went := time.Now()
+	r.crash(r.near)
+	waitReady(t, r.near)
+	last := put(t, r.near, "meanwhile", "x")
+	r.heard[r.near].seen(last)
+	if waited := time.Since(went); waited < nats.MeetPatience {
+		t.Errorf("the first event came after %v; want no less than %v without a route", waited, nats.MeetPatience)
+	}
+	k.refuse(false)
+	r.heard[r.far].until("a reset of what could not come", func(s *stream) bool {
+		return slices.ContainsFunc(s.resets, func(l nats.Reset) bool { return l.From <= last && last <= l.To })
+	})
+	r.finish()
+	r.wantNothingMissed()
+}
+
 // TestStopOfLeaderBesideDeadNode: it does not wait for a node that is dead for long, and
 // what has reached the living ones is recorded.
 func TestStopOfLeaderBesideDeadNode(t *testing.T) {

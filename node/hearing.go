@@ -63,7 +63,7 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 	}
 	n.announced.note(announcement{Cluster: b.Cluster, Term: b.Term, Revision: b.Safe})
 	n.notePublished(b.Published)
-	if !n.hearing.Known() && n.broker.guestsBefore(n.met.at(b.Node), n.ownConnections()...) {
+	if !n.hearing.Known() && n.broker.guestsBefore(n.heardSince(b), n.ownConnections()...) {
 		n.hearing.Guests(n.before)
 	}
 	ack, ok := n.hearing.Beacon(b, n.routes())
@@ -71,6 +71,17 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 		return
 	}
 	n.say(ack)
+}
+
+// heardSince returns since when nothing that a leader publishes passes this node's clients
+// by: its broker has a route to the leader's, and the term has begun. What the leader before
+// had sent may have gone with that.
+func (n *Node) heardSince(b nats.Beacon) time.Time {
+	route, began := n.met.at(b.Node), time.Now().Add(-time.Duration(b.Age)*time.Millisecond)
+	if began.After(route) {
+		return began
+	}
+	return route
 }
 
 // ownConnections returns the broker's numbers for the node's connections.
