@@ -22,6 +22,7 @@ const (
 	DefaultHTTP    = "127.0.0.1:8080"
 
 	DefaultElectionTimeout = 250 * time.Millisecond
+	DefaultMaxLogBytes     = 128 << 20
 
 	// Off switches a listener off where an address is expected.
 	Off = "off"
@@ -152,6 +153,12 @@ type Config struct {
 	// hundred nanoseconds for each read of the ring. Default: off.
 	DetailedMetrics bool
 
+	// MaxLogBytes is how much the Raft log may grow behind the newest snapshot until another
+	// one is taken, in bytes, where an entry weighs 256 bytes beside its content; or twice
+	// that snapshot, if that is more. It bounds the time of a start after a crash, and what
+	// the log takes of the disk: so much, half as much again for nodes that lag, and what is
+	// written while a snapshot is. 1 MiB or more. Default 128 MiB.
+	MaxLogBytes int64
 	// MaxRestoreBytes is the longest backup that [Node.Restore] takes, in bytes; it
 	// needs so much room in DataDir, or in memory. Default 8 GiB.
 	MaxRestoreBytes int64
@@ -228,6 +235,9 @@ func (c *Config) defaults() {
 	if c.ElectionTimeout == 0 {
 		c.ElectionTimeout = DefaultElectionTimeout
 	}
+	if c.MaxLogBytes == 0 {
+		c.MaxLogBytes = DefaultMaxLogBytes
+	}
 	if c.MaxRestoreBytes == 0 {
 		c.MaxRestoreBytes = 8 << 30
 	}
@@ -245,6 +255,9 @@ func (c *Config) checkIdentity() error {
 	}
 	if c.ElectionTimeout < 50*time.Millisecond || c.ElectionTimeout > time.Minute {
 		return badConfig("ElectionTimeout is %v; give 50ms to 1m", c.ElectionTimeout)
+	}
+	if c.MaxLogBytes < leastLog {
+		return badConfig("MaxLogBytes is %d; give %d or more", c.MaxLogBytes, leastLog)
 	}
 	if c.MaxRestoreBytes < 1 {
 		return badConfig("MaxRestoreBytes is %d; give 1 or more", c.MaxRestoreBytes)

@@ -98,7 +98,7 @@ func (e *epoch) run(ctx context.Context) error {
 		// From the first write on there is a record, so that a crash leads to
 		// repeats, not to a reset.
 		n.announced.note(announcement{Cluster: cluster.ID, Term: e.term, Revision: after})
-		n.saveAnnounced()
+		n.saveAnnounced(false)
 	}
 	// Before the publisher: this may fail and be tried again, and a second publisher
 	// of one term would number its beacons from 1 again.

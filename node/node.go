@@ -39,10 +39,11 @@ type Node struct {
 
 	publisherConn *natsgo.Conn
 	serviceConn   *natsgo.Conn
-	hearing       *nats.Hearing                  // what it has received of the leader's events
-	met           meetings                       // while it has not heard a beacon that counts
-	before        uint64                         // revision up to which everything had been published when it started, as far as it knew
-	audience      *nats.Audience                 // what the others have
+	hearing       *nats.Hearing  // what it has received of the leader's events
+	met           meetings       // while it has not heard a beacon that counts
+	before        uint64         // revision up to which everything had been published when it started, as far as it knew
+	audience      *nats.Audience // what the others have
+	compaction    *compaction
 	publishing    atomic.Pointer[nats.Publisher] // while it publishes
 	published     atomic.Uint64                  // highest revision that a leader said it has published
 
@@ -172,18 +173,19 @@ func (n *Node) record(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			n.saveAnnounced()
+			n.saveAnnounced(false)
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (n *Node) saveAnnounced() {
+// saveAnnounced writes the record; with sync it is on the disk then, if it can be written.
+func (n *Node) saveAnnounced(sync bool) {
 	if n.dir == nil {
 		return
 	}
-	if err := n.announced.save(n.dir.announced(), false); err != nil {
+	if err := n.announced.save(n.dir.announced(), sync); err != nil {
 		n.repeats.log(n.log, slog.LevelWarn, "record", "after a crash more events than necessary will repeat", "error", err)
 	}
 }
@@ -254,7 +256,8 @@ func (n *Node) startBroker(ctx context.Context) (err error) {
 
 func (n *Node) startConsensus() error {
 	n.consensus.acquainted = n.acquaint()
-	if err := n.consensus.start(&n.config, n.dir, machine{&learning{FSM: n.machine, learn: n.learnCluster}, n.configured}); err != nil {
+	n.compaction = newCompaction(machine{&learning{FSM: n.machine, learn: n.learnCluster}, n.configured}, n.config.MaxLogBytes, n.machine.Revision, n.recorded)
+	if err := n.consensus.start(&n.config, n.dir, n.compaction); err != nil {
 		return err
 	}
 	n.consensus.acquainted.setMembers(n.voters)
@@ -269,6 +272,7 @@ func (n *Node) startConsensus() error {
 	n.spawn("removal", n.watchRemoval)
 	n.spawn("members", n.followMembers)
 	n.spawn("failure", n.obeyFailure)
+	n.spawn("compaction", n.compact)
 	n.reads = newReadGate(n.proveLeadership)
 	n.spawn("reads", n.reads.run)
 	if err := n.startReplica(); err != nil {

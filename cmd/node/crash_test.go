@@ -137,9 +137,21 @@ func write(conn *natsgo.Conn, writer, many int, enough func()) map[string]uint64
 // or lies in a range that was announced as lost; and nothing repeats that was
 // recorded as announced.
 func TestCrash(t *testing.T) {
+	for name, c := range map[string]struct {
+		many  int // writes of each writer that are enough
+		flags []string
+	}{
+		"log only":         {500 + rand.IntN(500), nil},
+		"beside snapshots": {1500 + rand.IntN(1500), []string{"--max-log-bytes", "1048576"}},
+	} {
+		t.Run(name, func(t *testing.T) { testCrash(t, c.many, c.flags) })
+	}
+}
+
+func testCrash(t *testing.T, many int, flags []string) {
 	const writers = 8
 	dir := t.TempDir()
-	first := startProcess(t, nil, nodeArgs(dir)...)
+	first := startProcess(t, nil, nodeArgs(dir, flags...)...)
 	url := first.url()
 	before := newWitness(t, connect(t, url))
 
@@ -154,7 +166,6 @@ func TestCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		many := 500 + rand.IntN(500)
 		wg.Go(func() { written[i] = write(conn, i, many, func() { once.Do(func() { close(enough) }) }) })
 	}
 	select {

@@ -82,6 +82,7 @@ type flags struct {
 	ElectionTimeout time.Duration     `placeholder:"TIME" default:"250ms" group:"Cluster" help:"How long without a leader before an election (${default}); longer where the network or the machines pause."`
 	Insecure        bool              `group:"Cluster" help:"Allow addresses that others can reach though clients need no credentials there (see --nats-config and --http-token-file), and though Raft (see --raft-cert) and routes are not encrypted."`
 
+	MaxLogBytes     int64 `placeholder:"BYTES" default:"134217728" group:"Cluster" help:"How much the Raft log may grow until a snapshot takes its place, or twice the last snapshot if that is more (${default})."`
 	MaxRestoreBytes int64 `placeholder:"BYTES" default:"8589934592" group:"Cluster" help:"Longest backup that node restore may bring (${default})."`
 
 	RingEvents       int           `placeholder:"N" default:"65536" group:"Watch" help:"Changes kept between writes and their readers, and as history (${default})."`
@@ -181,6 +182,7 @@ func (f *flags) config(log *slog.Logger) node.Config {
 		NATSPublisherLogin: node.NATSLogin{Creds: f.NATSPublisherCreds, NKey: f.NATSPublisherNKey},
 
 		ProgressInterval: f.ProgressInterval,
+		MaxLogBytes:      f.MaxLogBytes,
 		MaxRestoreBytes:  f.MaxRestoreBytes,
 		DetailedMetrics:  f.DetailedMetrics,
 

@@ -71,6 +71,7 @@ func TestBadInput(t *testing.T) {
 		{"peers without self", nil, []string{"--dev", "--peers", "n9=127.0.0.1:1", "--raft", "127.0.0.1:0"}, exitUsage, `Peers do not name this node, "node-1"`},
 		{"certificate without the rest", nil, []string{"--dev", "--raft", "127.0.0.1:0", "--raft-cert", file}, exitUsage, `RaftTLS has Cert ".*file", Key "" and CA ""; give all three files, or none`},
 		{"certificate that is none", nil, []string{"--dev", "--nats", "127.0.0.1:0", "--raft", "127.0.0.1:0", "--raft-cert", file, "--raft-key", file, "--raft-ca", file}, exitUsage, `RaftTLS: the CA: .*file holds no certificate in PEM`},
+		{"no log at all", nil, []string{"--dev", "--max-log-bytes=1"}, exitUsage, `MaxLogBytes is 1; give 1048576 or more`},
 		{"no backup may come", nil, []string{"--dev", "--max-restore-bytes=-1"}, exitUsage, `MaxRestoreBytes is -1; give 1 or more`},
 		{"bad environment", []string{"WATCHCAST_MAX_PAYLOAD=many"}, nil, exitUsage, `max-payload`},
 		{"missing file", nil, []string{"--config", "/no/such/file"}, exitUsage, `/no/such/file`},
