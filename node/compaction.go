@@ -74,6 +74,12 @@ func (c *compaction) ApplyBatch(logs []*raft.Log) []any {
 // limit is how much log there may be behind the newest snapshot.
 func (c *compaction) limit() int64 { return max(c.least, 2*c.size) }
 
+func (c *compaction) logSize() LogSize {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return LogSize{Weight: c.weight, Limit: c.limit(), Snapshot: c.size}
+}
+
 // replaced notes that a snapshot has taken the place of so much of the log.
 func (c *compaction) replaced(weight, entries, size int64) {
 	c.mu.Lock()

@@ -156,6 +156,10 @@ func TestLogIsBounded(t *testing.T) {
 	if err != nil || len(list) == 0 {
 		t.Fatalf("snapshots are %v, %v", list, err)
 	}
+	eventually(t, "no snapshot is due", func() bool { log := n.Status().Log; return log.Weight < log.Limit })
+	if log := n.Status().Log; log.Limit != max(leastLog, 2*log.Snapshot) || log.Snapshot < int64(4*len(value)) {
+		t.Errorf("the node says that the log is %+v; the snapshot has 4 values of %d bytes", log, len(value))
+	}
 	stop(t, n)
 	n = start(t, config)
 	published := subscribe(t, connect(t, n.NATSURL()), ">")

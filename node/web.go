@@ -100,9 +100,18 @@ type Status struct {
 	Term     uint64       `json:"term"`     // Raft's
 	Revision uint64       `json:"revision"` // of the last command that was applied here
 	Keys     int          `json:"keys"`
-	NATS     string       `json:"nats"`                // URL for clients
-	Events   fanout.Stats `json:"events"`              // of in-process watchers
+	NATS     string       `json:"nats"`   // URL for clients
+	Events   fanout.Stats `json:"events"` // of in-process watchers
+	Log      LogSize      `json:"log"`
 	Publish  *Published   `json:"published,omitempty"` // on the leader
+}
+
+// LogSize is how much of Raft's log a start would apply again, in bytes: see
+// Config.MaxLogBytes.
+type LogSize struct {
+	Weight   int64 `json:"weight"`   // of what lies behind the newest snapshot
+	Limit    int64 `json:"limit"`    // at which the next one is taken
+	Snapshot int64 `json:"snapshot"` // of the newest one; 0 if there is none
 }
 
 // Published is how far a leader has published.
@@ -127,6 +136,7 @@ func (n *Node) Status() Status {
 		Keys:     n.machine.Len(),
 		NATS:     n.NATSURL(),
 		Events:   n.registry.Stats(),
+		Log:      n.compaction.logSize(),
 	}
 	if e, _ := n.currentEpoch(); e != nil {
 		s.Publish = &Published{Confirmed: e.publisher.Confirmed(), Safe: e.publisher.Safe(), Resets: e.publisher.Resets(), Events: e.publisher.Events(), Skipped: e.publisher.Skipped()}

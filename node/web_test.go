@@ -145,6 +145,7 @@ func TestStatus(t *testing.T) {
 		"dispatched_events_total": 3, "watcher_matched_total": 3, "watcher_dropped_total": 2, "dispatcher_gaps_total": 0,
 		"watcher_delivered_total": 0, "watcher_conflated_total": 0, "watcher_pending": 1, "watchers_cancelled_total": 0,
 		"published_revision": float64(revision),
+		"log_bytes":          float64(n.Status().Log.Weight), "log_limit_bytes": DefaultMaxLogBytes, "snapshot_bytes": 0,
 	} {
 		family := families["watchcast_"+name]
 		if family == nil || len(family.Metric) != 1 || family.GetHelp() == "" {
