@@ -191,8 +191,8 @@ func (r *trial) anyFaults() {
 // killedLeader kills the leader while its route to one of the others stands still, and has
 // the other one elected, which knows what was published, and must know what was not safe.
 // Nothing is to be told as lost; false says that it might have been by right, because the
-// machine was so slow that the far node was silent for too long, or a route broke that the
-// test has left alone.
+// machine was so slow that the far node was silent for too long, a route broke that the
+// test has left alone, or the leader lost its office before.
 func (r *trial) killedLeader() (told bool) {
 	leader, others := r.leader()
 	far, near := others[0], others[1]
@@ -214,8 +214,8 @@ func (r *trial) killedLeader() (told bool) {
 	r.load.more(faultWrites)
 	r.told(r.settle())
 
-	if now := routes(); lasted >= nats.AckPatience || now != before {
-		r.t.Logf("the leader went after %v; the routes were %v and are %v", lasted, before, now)
+	if now := routes(); lasted >= nats.AckPatience || now != before || near.Status().Publish == nil {
+		r.t.Logf("the leader went after %v; the routes were %v and are %v; %s leads", lasted, before, now, near.Leader())
 		return false
 	}
 	for _, n := range others {
