@@ -101,7 +101,8 @@ type Publisher struct {
 	patience  time.Duration // for an answer of the broker
 	meeting   time.Duration // for nodes that live
 	began     time.Time
-	met       bool          // events may be published; of the stream
+	met       bool          // events may be published; of the stream, like meets
+	meets     time.Time     // since when nodes that live are waited for
 	lost      *Range        // to be announced; nil once confirmed
 	published atomic.Uint64 // revision handed to the connection, in this session
 	confirmed atomic.Uint64

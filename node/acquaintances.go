@@ -24,7 +24,7 @@ type acquaintances struct {
 	self *identity
 	log  *slog.Logger
 	fail func(error)
-	left func(id string) // called, with no lock held, when a peer is gone
+	left func(id string) // called, with no lock held, when a peer has ended its last connection
 	// recent is for how long who was heard of, and has a connection with this node, is
 	// taken to be alive.
 	recent time.Duration
@@ -121,16 +121,28 @@ func (a *acquaintances) heardOf(peer identityRecord) {
 	}
 }
 
+// connected reports whether something connects this node with the process that takes part
+// under an id, as it looks.
+func (a *acquaintances) connected(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.peers[id]
+	return ok
+}
+
 // gone forgets a process that nothing connects this node with any more: another one
 // may take part under its id.
-func (a *acquaintances) gone(peer identityRecord) {
+//
+// Ended says that it was the peer who ended the last connection, as the end of its process
+// does.
+func (a *acquaintances) gone(peer identityRecord, ended bool) {
 	a.mu.Lock()
 	ours := a.peers[peer.Node].directory == peer.Directory
 	if ours {
 		delete(a.peers, peer.Node)
 	}
 	a.mu.Unlock()
-	if ours {
+	if ours && ended {
 		a.left(peer.Node)
 	}
 }

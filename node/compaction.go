@@ -22,16 +22,23 @@ type compaction struct {
 	raft.BatchingFSM
 	revision func() uint64 // of the state machine
 	// recorded waits until a crash would not have events up to a revision announced as
-	// lost, because a start from a snapshot has none of them any more. See [Node.recorded].
-	recorded func(revision uint64)
+	// lost, because a start from a snapshot has none of them any more; or until the
+	// snapshot is void, or cannot be finished. See [Node.recorded].
+	recorded func(revision uint64, void <-chan struct{}) error
 	least    int64
 	due      chan struct{} // one slot
 
+	// noting is held from when a snapshot is about to be whole until Raft has noted that
+	// it is, and while another state takes the place of this one. Raft would note the
+	// older of the two last, and then send followers what it has not.
+	noting sync.Mutex
+
 	mu      sync.Mutex
-	weight  int64 // of the log behind the newest snapshot
-	entries int64 // how many these are
-	size    int64 // of the newest snapshot, in bytes
-	next    int64 // weight at which a snapshot is due
+	void    chan struct{} // closed when another state comes, and replaced
+	weight  int64         // of the log behind the newest snapshot
+	entries int64         // how many these are
+	size    int64         // of the newest snapshot, in bytes
+	next    int64         // weight at which a snapshot is due
 }
 
 const (
@@ -42,12 +49,12 @@ const (
 	leastTrailing = 128 // entries kept behind a snapshot for nodes that lag
 	leastLog      = 1 << 20
 
-	recordPatience = 10 * time.Second
+	recordPatience = 10 * time.Second // unless tests say otherwise
 	recordPoll     = 50 * time.Millisecond
 )
 
-func newCompaction(machine raft.BatchingFSM, least int64, revision func() uint64, recorded func(uint64)) *compaction {
-	return &compaction{BatchingFSM: machine, revision: revision, recorded: recorded, least: least, next: least, due: make(chan struct{}, 1)}
+func newCompaction(machine raft.BatchingFSM, least int64, revision func() uint64, recorded func(uint64, <-chan struct{}) error) *compaction {
+	return &compaction{BatchingFSM: machine, revision: revision, recorded: recorded, least: least, next: least, due: make(chan struct{}, 1), void: make(chan struct{})}
 }
 
 // ApplyBatch implements [raft.BatchingFSM].
@@ -84,8 +91,8 @@ func (c *compaction) logSize() LogSize {
 func (c *compaction) replaced(weight, entries, size int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.weight = max(c.weight-weight, 0) // a state that was restored meanwhile has no log behind it
-	c.entries = max(c.entries-entries, 0)
+	c.weight -= weight
+	c.entries -= entries
 	c.size = size
 	c.next = c.limit()
 }
@@ -98,11 +105,17 @@ func (c *compaction) Snapshot() (raft.FSMSnapshot, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return &weighedSnapshot{s, c, c.revision(), c.weight, c.entries}, nil
+	return &weighedSnapshot{FSMSnapshot: s, compaction: c, void: c.void, revision: c.revision(), weight: c.weight, entries: c.entries}, nil
 }
 
 // Restore implements [raft.FSM].
 func (c *compaction) Restore(in io.ReadCloser) error {
+	c.mu.Lock()
+	close(c.void)
+	c.void = make(chan struct{})
+	c.mu.Unlock()
+	c.noting.Lock()
+	defer c.noting.Unlock()
 	counted := &countingReader{ReadCloser: in}
 	if err := c.BatchingFSM.Restore(counted); err != nil {
 		return err
@@ -114,8 +127,15 @@ func (c *compaction) Restore(in io.ReadCloser) error {
 	return nil
 }
 
-// trailing returns how many entries to keep behind a snapshot, for nodes that lag: as many
-// as weigh half of what the log may.
+// isDue reports whether one is, still.
+func (c *compaction) isDue() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.weight >= c.limit()
+}
+
+// trailing returns how many entries to keep at the end of the log, for nodes that lag: as
+// many as weigh half of what it may have at least.
 func (c *compaction) trailing() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,13 +150,17 @@ func (c *compaction) trailing() uint64 {
 type weighedSnapshot struct {
 	raft.FSMSnapshot
 	compaction      *compaction
+	void            <-chan struct{}
 	revision        uint64
 	weight, entries int64
+	noting          bool
 }
+
+var errVoid = errors.New("node: another state has taken the place of this one")
 
 // Persist implements [raft.FSMSnapshot].
 func (s *weighedSnapshot) Persist(sink raft.SnapshotSink) error {
-	counted := &countingSink{SnapshotSink: sink, before: func() { s.compaction.recorded(s.revision) }}
+	counted := &countingSink{SnapshotSink: sink, before: s.finish}
 	if err := s.FSMSnapshot.Persist(counted); err != nil {
 		return err
 	}
@@ -144,10 +168,33 @@ func (s *weighedSnapshot) Persist(sink raft.SnapshotSink) error {
 	return nil
 }
 
-// countingSink counts what is written, and has something happen before it counts as whole.
+// finish returns when the snapshot may be whole, and holds up a restore from then on.
+func (s *weighedSnapshot) finish() error {
+	if err := s.compaction.recorded(s.revision, s.void); err != nil {
+		return err
+	}
+	s.compaction.noting.Lock()
+	s.noting = true
+	select {
+	case <-s.void:
+		return errVoid
+	default:
+		return nil
+	}
+}
+
+// Release implements [raft.FSMSnapshot]. Raft calls it when it has noted the snapshot.
+func (s *weighedSnapshot) Release() {
+	s.FSMSnapshot.Release()
+	if s.noting {
+		s.compaction.noting.Unlock()
+	}
+}
+
+// countingSink counts what is written, and asks whether it may be whole.
 type countingSink struct {
 	raft.SnapshotSink
-	before func()
+	before func() error
 	n      int64
 }
 
@@ -158,7 +205,9 @@ func (s *countingSink) Write(b []byte) (int, error) {
 }
 
 func (s *countingSink) Close() error {
-	s.before()
+	if err := s.before(); err != nil {
+		return err
+	}
 	return s.SnapshotSink.Close()
 }
 
@@ -181,8 +230,11 @@ func (n *Node) compact(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		if !n.compaction.isDue() { // Raft has taken one by its own rule
+			continue
+		}
 		err := n.consensus.compact(n.compaction.trailing())
-		if err != nil && ctx.Err() == nil {
+		if err != nil && !n.closing() && n.compaction.isDue() {
 			n.repeats.log(n.log, slog.LevelWarn, "compaction", "the Raft log goes on growing; it is tried again when it has grown as much again", "error", err)
 		}
 	}
@@ -201,28 +253,30 @@ func (n *consensus) compact(trailing uint64) error {
 	return nil
 }
 
-// recorded waits until the record of what was announced covers a revision, and is on the
-// disk; not for ever, for there may be no leader, and not while the node closes, which
-// sees to the record by itself.
-func (n *Node) recorded(revision uint64) {
+// recorded waits until the record of what was announced covers a revision, and has it on
+// the disk; not for ever, for there may be no leader. The error says why it will not: the
+// node closes, another state has come, or the record cannot be written. Then the log stays
+// as it is, and a start from it loses nothing.
+func (n *Node) recorded(revision uint64, void <-chan struct{}) error {
 	if n.dir == nil {
-		return
+		return nil
 	}
-	patience := time.NewTimer(recordPatience)
+	patience := time.NewTimer(n.config.recordPatience)
 	defer patience.Stop()
 	tick := time.NewTicker(recordPoll)
 	defer tick.Stop()
 	for {
 		if known, _ := n.announced.get(); known.Revision >= revision {
-			break
+			return n.announced.save(n.dir.announced(), true)
 		}
 		select {
 		case <-tick.C:
-			continue
+		case <-void:
+			return errVoid
 		case <-n.leaving.Done():
+			return ErrClosed
 		case <-patience.C:
+			return nil
 		}
-		return
 	}
-	n.saveAnnounced(true)
 }

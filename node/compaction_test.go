@@ -1,10 +1,12 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -19,6 +21,7 @@ type weighed struct {
 	t        *testing.T
 	index    uint64
 	recorded []uint64
+	refuse   error // to record
 	store    raft.SnapshotStore
 }
 
@@ -34,11 +37,14 @@ func newWeighed(t *testing.T) *weighed {
 	}
 	w := &weighed{t: t, store: store}
 	machine := fsm.New(fsm.Options{Ring: ring})
-	w.compaction = newCompaction(machine, leastLog, func() uint64 { return w.index }, func(revision uint64) {
+	w.compaction = newCompaction(machine, leastLog, func() uint64 { return w.index }, func(revision uint64, void <-chan struct{}) error {
 		if n := len(w.kept()); n != len(w.recorded) {
 			t.Errorf("%d snapshots are whole, and %d were recorded", n, len(w.recorded))
 		}
-		w.recorded = append(w.recorded, revision)
+		if w.refuse == nil {
+			w.recorded = append(w.recorded, revision)
+		}
+		return w.refuse
 	})
 	return w
 }
@@ -76,16 +82,15 @@ func (w *weighed) wantDue(due, want bool, why string) {
 	}
 }
 
-func (w *weighed) persist(s raft.FSMSnapshot) (size int64) {
+// persist does with a snapshot what Raft does.
+func (w *weighed) persist(s raft.FSMSnapshot) error {
 	w.t.Helper()
+	defer s.Release()
 	sink, err := w.store.Create(raft.SnapshotVersionMax, w.index, 1, raft.Configuration{}, 1, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := s.Persist(sink); err != nil {
-		w.t.Fatal(err)
-	}
-	return w.size
+	return s.Persist(sink)
 }
 
 // TestCompactionIsDue: when a snapshot is due, and what of the log it takes the place of.
@@ -106,16 +111,29 @@ func TestCompactionIsDue(t *testing.T) {
 	}
 	at := w.index
 	w.wantDue(w.grow(500, kib), false, "while one is written")
-	w.persist(s)
+	if err := w.persist(s); err != nil {
+		t.Fatal(err)
+	}
 	if !slices.Equal(w.recorded, []uint64{at}) {
 		t.Errorf("recorded %v before a snapshot was whole, want the revision that it is of, %d", w.recorded, at)
 	}
 	w.wantDue(w.grow(523, kib), false, "before the limit, with what came while it was written")
 	w.wantDue(w.grow(1, kib), true, "at the limit, with that")
+	if !w.isDue() {
+		t.Error("it is due no more")
+	}
 
-	// What is restored has no log behind it, and may be large.
-	w.size = leastLog
-	w.next = w.limit()
+	// One that is not finished changes nothing.
+	if s, err = w.Snapshot(); err != nil {
+		t.Fatal(err)
+	}
+	w.refuse = errors.New("no record")
+	if err := w.persist(s); !errors.Is(err, w.refuse) || len(w.kept()) != 1 || !w.isDue() {
+		t.Errorf("error is %v, and %d snapshots are whole; want the reason, and 1", err, len(w.kept()))
+	}
+	w.refuse = nil
+
+	// What is restored has no log behind it, may be large, and voids what is being made.
 	if s, err = w.Snapshot(); err != nil {
 		t.Fatal(err)
 	}
@@ -126,11 +144,53 @@ func TestCompactionIsDue(t *testing.T) {
 	if err := w.Restore(in); err != nil {
 		t.Fatal(err)
 	}
-	w.replaced(w.weight+1, w.entries+1, leastLog) // of before that
+	if err := w.persist(s); !errors.Is(err, errVoid) || len(w.kept()) != 1 || w.isDue() {
+		t.Errorf("error is %v, and %d snapshots are whole; want errVoid, and 1", err, len(w.kept()))
+	}
+	w.size = leastLog
+	w.next = w.limit()
 	w.wantDue(w.grow(8, 256*kib-1), false, "below twice the snapshot")
 	w.wantDue(w.grow(1, entryWeight), true, "at twice the snapshot")
 	if got := w.trailing(); got != leastTrailing {
 		t.Errorf("%d entries stay, want the least, %d", got, leastTrailing)
+	}
+}
+
+// TestRestoreWaitsForASnapshot that is whole already: Raft notes that first, and then what
+// takes its place.
+func TestRestoreWaitsForASnapshot(t *testing.T) {
+	t.Parallel()
+	w := newWeighed(t)
+	w.grow(10, entryWeight)
+	s, err := w.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink, err := w.store.Create(raft.SnapshotVersionMax, w.index, 1, raft.Configuration{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Persist(sink); err != nil {
+		t.Fatal(err)
+	}
+	_, in, err := w.store.Open(w.kept()[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored := make(chan error, 1)
+	go func() { restored <- w.Restore(in) }()
+	w.mu.Lock()
+	void := s.(*weighedSnapshot).void
+	w.mu.Unlock()
+	<-void // it has begun
+	select {
+	case err := <-restored:
+		t.Errorf("restored, %v, before Raft has noted the snapshot", err)
+	default:
+	}
+	s.Release()
+	if err := within(t, "the restore", func() error { return <-restored }); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -169,22 +229,66 @@ func TestLogIsBounded(t *testing.T) {
 	published.noResets()
 }
 
-// TestCompactionWithoutLeader: a node that hears nobody does not wait for a record for ever,
-// nor at all when it closes.
-func TestCompactionWithoutLeader(t *testing.T) {
+// TestSnapshotWaitsForTheRecord: without one a snapshot is not finished, for some time; what
+// is not recorded when the node closes stays in the log.
+func TestSnapshotWaitsForTheRecord(t *testing.T) {
 	t.Parallel()
-	n := start(t, single(t))
-	waitReady(t, n)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		n.recorded(n.Revision() + 1000)
-	}()
-	select {
-	case <-done:
-		t.Fatal("it does not wait")
-	default:
+	config := single(t)
+	config.recordPatience = time.Hour
+	n := lead(t, config)
+	n.broker.stop() // nothing is published any more
+	last := put(t, n, "k", "v")
+	ended := make(chan error, 1)
+	go func() { ended <- n.consensus.raft.Snapshot().Error() }()
+	eventually(t, "a snapshot is being made", func() bool {
+		list, err := named(n.dir.snapshots(), "", unfinished)
+		return err == nil && len(list) == 1
+	})
+	n.Close() // with a complaint about what it could not publish
+	if err := within(t, "the snapshot", func() error { return <-ended }); err == nil {
+		t.Error("a snapshot is whole though what it has was not announced")
 	}
-	stop(t, n)
-	within(t, "the wait ends", func() error { <-done; return nil })
+	if got := record(t, config).Revision; got >= last {
+		t.Fatalf("recorded %d, want less than %d", got, last)
+	}
+	if list, err := n.consensus.snapshots.List(); err != nil || len(list) > 0 {
+		t.Errorf("snapshots are %v, %v; want none", list, err)
+	}
+
+	config.recordPatience = time.Millisecond
+	n = lead(t, config)
+	n.broker.stop()
+	put(t, n, "k", "w")
+	takeSnapshot(t, n)
+	n.Close()
+}
+
+// TestRestoreBesideSnapshot: a backup is restored while a snapshot waits for its record. The
+// leader has the restored state for a node that was away.
+func TestRestoreBesideSnapshot(t *testing.T) {
+	t.Parallel()
+	nodes := clusterOf(t, 3, func(c *Config) { c.recordPatience = time.Hour })
+	leader, others := split(t, nodes)
+	put(t, leader, "in.backup", "v")
+	backup, _ := backupOf(t, leader)
+	down := others[0]
+	stop(t, down)
+	for i := range 20 {
+		put(t, leader, fmt.Sprintf("k.%d", i%4), "x")
+	}
+	leader.publisherConn.Close() // nothing is announced any more
+	put(t, leader, "not.announced", "x")
+	ended := make(chan error, 1)
+	go func() { ended <- leader.consensus.raft.Snapshot().Error() }()
+	eventually(t, "a snapshot is being made", func() bool {
+		list, err := named(leader.dir.snapshots(), "", unfinished)
+		return err == nil && len(list) == 1
+	})
+	restoreInto(t, leader, backup)
+	if err := within(t, "the snapshot", func() error { return <-ended }); err == nil {
+		t.Error("a snapshot of what was there before the restore is whole")
+	}
+	last := put(t, leader, "after", "v")
+	again := start(t, down.config)
+	eventually(t, "the node that was away has caught up", func() bool { return again.Revision() >= last })
 }

@@ -156,8 +156,8 @@ type Config struct {
 	// MaxLogBytes is how much the Raft log may grow behind the newest snapshot until another
 	// one is taken, in bytes, where an entry weighs 256 bytes beside its content; or twice
 	// that snapshot, if that is more. It bounds the time of a start after a crash, and what
-	// the log takes of the disk: so much, half as much again for nodes that lag, and what is
-	// written while a snapshot is. 1 MiB or more. Default 128 MiB.
+	// the log takes of the disk: so much, and what is written until the snapshot is whole.
+	// 1 MiB or more. Default 128 MiB.
 	MaxLogBytes int64
 	// MaxRestoreBytes is the longest backup that [Node.Restore] takes, in bytes; it
 	// needs so much room in DataDir, or in memory. Default 8 GiB.
@@ -169,6 +169,7 @@ type Config struct {
 	Version string
 
 	tick            time.Duration // see tickPeriod
+	recordPatience  time.Duration // how long a snapshot waits for the record of what was announced
 	routesAdvertise string        // where brokers tell each other to dial this one's routes, if not where it listens
 	clients         *natsConfig   // what NATSConfig holds; nil without it
 }
@@ -231,6 +232,9 @@ func (c *Config) defaults() {
 	}
 	if c.tick == 0 {
 		c.tick = tickPeriod
+	}
+	if c.recordPatience == 0 {
+		c.recordPatience = recordPatience
 	}
 	if c.ElectionTimeout == 0 {
 		c.ElectionTimeout = DefaultElectionTimeout

@@ -37,6 +37,7 @@ func TestClientBeforeRoutes(t *testing.T) {
 	s := subscribe(t, connect(t, again.NATSURL()), ">")
 	first := put(t, leader, "passed.1", "x")
 	last := put(t, leader, "passed.2", "x")
+	eventually(t, "it is published", func() bool { s := leader.Status(); return s.Publish != nil && s.Publish.Confirmed >= last })
 	hold(false)
 	s.until("a reset of what has passed it by", func(s *stream) bool {
 		return slices.ContainsFunc(s.resets, func(l nats.Reset) bool { return l.From <= first && last <= l.To })
@@ -69,7 +70,7 @@ func TestClientBeforeTerm(t *testing.T) {
 	eventually(t, "there is a route to who will lead", func() bool {
 		again.met.mu.Lock()
 		defer again.met.mu.Unlock()
-		return !again.met.first[next.ID()].IsZero()
+		return again.met.since[next.ID()].route != 0
 	})
 	s := subscribe(t, connect(t, again.NATSURL()), ">")
 	first := put(t, leader, "passed.1", "x")

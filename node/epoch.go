@@ -98,7 +98,7 @@ func (e *epoch) run(ctx context.Context) error {
 		// From the first write on there is a record, so that a crash leads to
 		// repeats, not to a reset.
 		n.announced.note(announcement{Cluster: cluster.ID, Term: e.term, Revision: after})
-		n.saveAnnounced(false)
+		n.saveAnnounced()
 	}
 	// Before the publisher: this may fail and be tried again, and a second publisher
 	// of one term would number its beacons from 1 again.
@@ -124,8 +124,8 @@ func (e *epoch) run(ctx context.Context) error {
 		Interest: n.broker.interest(),
 		Audience: n.audience,
 		Lives: func(node string) bool {
-			_, ok := n.consensus.acks.of(raft.ServerID(node), e.term)
-			return ok
+			_, agreed := n.consensus.acks.of(raft.ServerID(node), e.term)
+			return agreed && n.consensus.acquainted.connected(node)
 		},
 		Safe: func(revision uint64) {
 			n.announced.note(announcement{Cluster: cluster.ID, Term: e.term, Revision: revision})

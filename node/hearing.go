@@ -63,10 +63,14 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 	}
 	n.announced.note(announcement{Cluster: b.Cluster, Term: b.Term, Revision: b.Safe})
 	n.notePublished(b.Published)
-	if !n.hearing.Known() && n.broker.guestsBefore(n.heardSince(b), n.ownConnections()...) {
-		n.hearing.Guests(n.before)
+	routes := n.routes()
+	if !n.hearing.Known() {
+		n.met.note(routes, time.Now())
+		if n.broker.guestsBefore(n.heardSince(b), n.ownConnections()...) {
+			n.hearing.Guests(n.before)
+		}
 	}
-	ack, ok := n.hearing.Beacon(b, n.routes())
+	ack, ok := n.hearing.Beacon(b, routes)
 	if !ok {
 		return
 	}
@@ -136,31 +140,36 @@ func (n *Node) showRoutes(ctx context.Context) {
 
 const showPeriod = 10 * time.Millisecond
 
-// meetings is when a node's broker was first seen to have a route to that of another.
+// meetings is since when a node's broker is seen to have the route that it has to that of
+// another.
 type meetings struct {
 	mu    sync.Mutex
-	first map[string]time.Time
+	since map[string]meeting
+}
+
+type meeting struct {
+	route uint64
+	at    time.Time
 }
 
 func (m *meetings) note(routes map[string]uint64, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.first == nil {
-		m.first = make(map[string]time.Time)
-	}
-	for node := range routes {
-		if _, ok := m.first[node]; !ok {
-			m.first[node] = now
+	since := make(map[string]meeting, len(routes))
+	for node, route := range routes {
+		if since[node] = m.since[node]; since[node].route != route {
+			since[node] = meeting{route, now}
 		}
 	}
+	m.since = since
 }
 
-// at returns when that was, now if it has not been seen.
+// at returns when that was, now if there is no route.
 func (m *meetings) at(node string) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if at, ok := m.first[node]; ok {
-		return at
+	if known, ok := m.since[node]; ok {
+		return known.at
 	}
 	return time.Now()
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -246,8 +247,8 @@ func TestStrangersPart(t *testing.T) {
 	}
 }
 
-// TestPeerLeaves: a peer has left once nothing connects a node with it, not before, and
-// nobody else has.
+// TestPeerLeaves: a peer has left once it has ended the last of what connects a node with
+// it, not before, not if this end closed it, and nobody else has.
 func TestPeerLeaves(t *testing.T) {
 	t.Parallel()
 	var none error
@@ -258,30 +259,63 @@ func TestPeerLeaves(t *testing.T) {
 	for _, id := range []string{"n2", "n3"} {
 		peers[id] = greeted(t, identityRecord{Node: id, Directory: "d" + id, Cluster: "A"}, &none)
 	}
-	dial := func(id string) net.Conn {
+	type ends struct{ here, there net.Conn }
+	dial := func(id string) (e ends) {
 		t.Helper()
-		go func() { // the peer answers the greeting, and reads until the end
-			if conn, err := peers[id].Accept(); err == nil {
-				io.Copy(io.Discard, conn)
+		accepted := make(chan net.Conn, 1)
+		go func() {
+			conn, err := peers[id].Accept()
+			if err == nil {
+				_, err = io.ReadFull(conn, make([]byte, 1)) // behind its greeting
 			}
+			if err != nil {
+				t.Error(err)
+			}
+			accepted <- conn
 		}()
-		conn, err := self.Dial(raft.ServerAddress(peers[id].Addr().String()), patience)
-		if err != nil {
+		var err error
+		if e.here, err = self.Dial(raft.ServerAddress(peers[id].Addr().String()), patience); err != nil {
 			t.Fatal(err)
 		}
-		return conn
+		if _, err := e.here.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		e.there = <-accepted
+		if !self.acquainted.connected(id) {
+			t.Fatalf("%s is not connected", id)
+		}
+		return e
 	}
-	closes := func(conn net.Conn, want ...string) {
+	closed := func(e ends, want ...string) {
 		t.Helper()
-		conn.Close()
+		e.here.Close()
 		if !slices.Equal(left, want) {
 			t.Fatalf("left are %v, want %v", left, want)
 		}
 	}
+	ended := func(e ends, want ...string) {
+		t.Helper()
+		e.there.Close()
+		if _, err := e.here.Read(make([]byte, 1)); err == nil {
+			t.Fatal("the other end is not closed")
+		}
+		closed(e, want...)
+	}
 	first, second, other := dial("n2"), dial("n2"), dial("n3")
-	closes(first)
-	closes(second, "n2")
-	closes(second, "n2") // again
-	closes(dial("n2"), "n2", "n2")
-	closes(other, "n2", "n2", "n3")
+	ended(first)
+	ended(second, "n2")
+	closed(second, "n2") // again
+	if self.acquainted.connected("n2") || !self.acquainted.connected("n3") {
+		t.Error("n2 is connected, or n3 is not")
+	}
+	third := dial("n2")
+	if err := third.here.SetReadDeadline(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := third.here.Read(make([]byte, 1)); err == nil {
+		t.Fatal("somebody has written")
+	}
+	closed(third, "n2") // it was silent
+	ended(dial("n2"), "n2", "n2")
+	ended(other, "n2", "n2", "n3")
 }

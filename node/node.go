@@ -173,19 +173,18 @@ func (n *Node) record(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			n.saveAnnounced(false)
+			n.saveAnnounced()
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// saveAnnounced writes the record; with sync it is on the disk then, if it can be written.
-func (n *Node) saveAnnounced(sync bool) {
+func (n *Node) saveAnnounced() {
 	if n.dir == nil {
 		return
 	}
-	if err := n.announced.save(n.dir.announced(), sync); err != nil {
+	if err := n.announced.save(n.dir.announced(), false); err != nil {
 		n.repeats.log(n.log, slog.LevelWarn, "record", "after a crash more events than necessary will repeat", "error", err)
 	}
 }

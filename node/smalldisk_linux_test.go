@@ -251,7 +251,7 @@ func TestRecordOnFullDisk(t *testing.T) {
 	revisions := putLarge(t, n)
 	eventually(t, "it is told", func() bool { return len(log.lines("more events than necessary")) > 0 })
 	for range 5 {
-		n.saveAnnounced(false)
+		n.saveAnnounced()
 	}
 	if lines := log.lines("more events than necessary"); len(lines) != 1 || !strings.Contains(lines[0], "no space left on device") {
 		t.Errorf("logged %q; want one line with the reason", lines)

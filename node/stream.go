@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -115,6 +117,7 @@ type streamConn struct {
 	greetErr error
 	peer     identityRecord // written under the layer's lock, by who greets
 	heard    time.Time      // of who reads
+	ended    atomic.Bool    // by the other end
 }
 
 // Read reads what comes after the greeting.
@@ -128,11 +131,27 @@ func (c *streamConn) Read(b []byte) (int, error) {
 		return 0, io.EOF // what is to be said of it has been said
 	}
 	n, err := c.Conn.Read(b)
+	c.note(err)
 	if now := time.Now(); n > 0 && now.Sub(c.heard) > a.recent/4 {
 		c.heard = now
 		a.heardOf(c.peer)
 	}
 	return n, err
+}
+
+// Write writes what comes after the greeting.
+func (c *streamConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.note(err)
+	return n, err
+}
+
+// note looks whether an error says that the other end has closed the connection. A process
+// that ends does that; one that is silent does not, though Raft closes this end then.
+func (c *streamConn) note(err error) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		c.ended.Store(true)
+	}
 }
 
 // closeWhere closes connections that are open.
@@ -167,7 +186,7 @@ func (c *streamConn) Close() error {
 	}
 	s.mu.Unlock()
 	if last {
-		s.acquainted.gone(c.peer)
+		s.acquainted.gone(c.peer, c.ended.Load())
 	}
 	return c.Conn.Close()
 }
