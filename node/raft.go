@@ -59,7 +59,7 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 	n := &consensus{leaders: make(chan bool, 64), acks: newAcks()}
 	if dir == nil {
 		store := raft.NewInmemStore()
-		n.logs, n.stable, n.snapshots = store, store, raft.NewInmemSnapshotStore()
+		n.logs, n.stable, n.snapshots = store, store, &memSnapshots{}
 		return n, nil
 	}
 	logger := raftLogger(c.Logger)
