@@ -24,7 +24,7 @@ type acquaintances struct {
 	self *identity
 	log  *slog.Logger
 	fail func(error)
-	left func(id string) // called, with no lock held, when a peer has ended its last connection
+	left func(id string) // called when a peer has ended its last connection, as the end of its process does
 	// recent is for how long who was heard of, and has a connection with this node, is
 	// taken to be alive.
 	recent time.Duration
@@ -57,6 +57,7 @@ func (a *acquaintances) met(conn *streamConn, peer identityRecord, dialled bool)
 	if self.Cluster != "" && peer.Cluster != "" && self.Cluster != peer.Cluster {
 		return a.stranger(conn, peer, self)
 	}
+	conn.setPeer(peer) // before a.peers has it: see streamConn.Close
 	now := time.Now()
 	a.mu.Lock()
 	delete(a.strangers, peer.Node)
@@ -73,7 +74,6 @@ func (a *acquaintances) met(conn *streamConn, peer identityRecord, dialled bool)
 			"peer", peer.Node, "address", conn.RemoteAddr().String())
 		return fmt.Errorf("%w: %s", ErrSameID, peer.Node)
 	}
-	conn.setPeer(peer)
 	if other {
 		conn.layer.closeWhere(func(c *streamConn) bool {
 			return c.peer.Node == peer.Node && c.peer.Directory != peer.Directory
@@ -131,20 +131,15 @@ func (a *acquaintances) connected(id string) bool {
 }
 
 // gone forgets a process that nothing connects this node with any more: another one
-// may take part under its id.
-//
-// Ended says that it was the peer who ended the last connection, as the end of its process
-// does.
-func (a *acquaintances) gone(peer identityRecord, ended bool) {
+// may take part under its id. It reports whether it was the one that took part.
+func (a *acquaintances) gone(peer identityRecord) bool {
 	a.mu.Lock()
-	ours := a.peers[peer.Node].directory == peer.Directory
-	if ours {
-		delete(a.peers, peer.Node)
+	defer a.mu.Unlock()
+	if a.peers[peer.Node].directory != peer.Directory {
+		return false
 	}
-	a.mu.Unlock()
-	if ours && ended {
-		a.left(peer.Node)
-	}
+	delete(a.peers, peer.Node)
+	return true
 }
 
 // setMembers gives it what counts the voters of the cluster.

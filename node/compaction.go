@@ -127,8 +127,10 @@ func (c *compaction) Restore(in io.ReadCloser) error {
 	return nil
 }
 
-// isDue reports whether one is, still.
+// isDue reports whether one is, still, when what is taking the place of the log has.
 func (c *compaction) isDue() bool {
+	c.noting.Lock()
+	defer c.noting.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.weight >= c.limit()
@@ -275,6 +277,8 @@ func (n *Node) recorded(revision uint64, void <-chan struct{}) error {
 			return errVoid
 		case <-n.leaving.Done():
 			return ErrClosed
+		case <-n.failure.done:
+			return n.failure.err
 		case <-patience.C:
 			return nil
 		}

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -170,28 +171,43 @@ func TestRestoreWaitsForASnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	held := func(held bool, when string) {
+		t.Helper()
+		free := w.noting.TryLock()
+		if free {
+			w.noting.Unlock()
+		}
+		if free == held {
+			t.Errorf("a restore is held up: %v, %s", !free, when)
+		}
+	}
+	held(false, "before the snapshot is whole")
 	if err := s.Persist(sink); err != nil {
 		t.Fatal(err)
 	}
+	held(true, "until Raft has noted it")
+	s.Release()
+	held(false, "when it has")
+	w.BatchingFSM = restoring{w.BatchingFSM, func() { held(true, "while a state is restored") }}
 	_, in, err := w.store.Open(w.kept()[0].ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	restored := make(chan error, 1)
-	go func() { restored <- w.Restore(in) }()
-	w.mu.Lock()
-	void := s.(*weighedSnapshot).void
-	w.mu.Unlock()
-	<-void // it has begun
-	select {
-	case err := <-restored:
-		t.Errorf("restored, %v, before Raft has noted the snapshot", err)
-	default:
-	}
-	s.Release()
-	if err := within(t, "the restore", func() error { return <-restored }); err != nil {
+	if err := w.Restore(in); err != nil {
 		t.Fatal(err)
 	}
+	held(false, "when it is restored")
+}
+
+// restoring has something looked at while a state is restored.
+type restoring struct {
+	raft.BatchingFSM
+	look func()
+}
+
+func (r restoring) Restore(in io.ReadCloser) error {
+	r.look()
+	return r.BatchingFSM.Restore(in)
 }
 
 // TestLogIsBounded: a log of large values is replaced though it has few entries, and a node

@@ -156,8 +156,9 @@ type Config struct {
 	// MaxLogBytes is how much the Raft log may grow behind the newest snapshot until another
 	// one is taken, in bytes, where an entry weighs 256 bytes beside its content; or twice
 	// that snapshot, if that is more. It bounds the time of a start after a crash, and what
-	// the log takes of the disk: so much, and what is written until the snapshot is whole.
-	// 1 MiB or more. Default 128 MiB.
+	// the log takes of the disk: so much, half of MaxLogBytes or 128 entries from before the
+	// snapshot, and what is written until the next one is whole. 1 MiB or more. Default
+	// 128 MiB.
 	MaxLogBytes int64
 	// MaxRestoreBytes is the longest backup that [Node.Restore] takes, in bytes; it
 	// needs so much room in DataDir, or in memory. Default 8 GiB.

@@ -176,6 +176,8 @@ func (c *streamConn) setPeer(peer identityRecord) {
 	c.peer = peer
 }
 
+// Close also has who is at the other end forgotten if this was the last connection with it,
+// under the lock: a new one with the same peer is known here before it is noted there.
 func (c *streamConn) Close() error {
 	s := c.layer
 	s.mu.Lock()
@@ -184,9 +186,11 @@ func (c *streamConn) Close() error {
 	for other := range s.open {
 		last = last && (other.peer.Node != c.peer.Node || other.peer.Directory != c.peer.Directory)
 	}
+	gone := last && s.acquainted.gone(c.peer)
+	peer := c.peer.Node
 	s.mu.Unlock()
-	if last {
-		s.acquainted.gone(c.peer, c.ended.Load())
+	if gone && c.ended.Load() {
+		s.acquainted.left(peer)
 	}
 	return c.Conn.Close()
 }

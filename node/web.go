@@ -106,8 +106,8 @@ type Status struct {
 	Publish  *Published   `json:"published,omitempty"` // on the leader
 }
 
-// LogSize is how much of Raft's log a start would apply again, in bytes: see
-// Config.MaxLogBytes.
+// LogSize is how much of Raft's log a start would apply again, in bytes, which is not all
+// that it takes of the disk: see Config.MaxLogBytes.
 type LogSize struct {
 	Weight   int64 `json:"weight"`   // of what lies behind the newest snapshot
 	Limit    int64 `json:"limit"`    // at which the next one is taken
