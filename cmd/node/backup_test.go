@@ -278,6 +278,12 @@ func TestBackupCutOff(t *testing.T) {
 		case <-bounded(t).Done():
 			t.Fatal("the backup does not get on")
 		}
+		if !poll(limit, func() bool { // what has passed may lie in a socket still
+			files, err := os.ReadDir(dir)
+			return err == nil && len(files) > 0
+		}) {
+			t.Fatal("the backup writes nothing")
+		}
 		return p, via, dir
 	}
 	t.Run("connection", func(t *testing.T) {
