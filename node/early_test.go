@@ -8,23 +8,31 @@ import (
 	"github.com/watchcast/watchcast/nats"
 )
 
+// oneAway returns a cluster of which a node that dials the others was stopped, and who leads
+// and who does not of those.
+func oneAway(t *testing.T) (r *roads, away, leader, other *Node) {
+	t.Helper()
+	r = newRoads(t)
+	away = r.nodes[2]
+	if r.leader == away {
+		if err := away.consensus.raft.LeadershipTransfer().Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop(t, away)
+	for _, n := range r.nodes[:2] {
+		waitReady(t, n)
+	}
+	leader, others := split(t, r.nodes[:2])
+	return r, away, leader, others[0]
+}
+
 // TestClientBeforeRoutes: a node comes back, and a client is at its broker before that has
 // routes to the others. What was published meanwhile has passed the client by, and is
 // announced as lost; what comes behind that arrives.
 func TestClientBeforeRoutes(t *testing.T) {
 	t.Parallel()
-	r := newRoads(t)
-	n := r.nodes[2] // which dials the others
-	if r.leader == n {
-		if err := n.consensus.raft.LeadershipTransfer().Error(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stop(t, n)
-	for _, other := range r.nodes[:2] {
-		waitReady(t, other)
-	}
-	leader, _ := split(t, r.nodes[:2])
+	r, n, leader, _ := oneAway(t)
 	hold := func(held bool) {
 		for name, k := range r.links {
 			if strings.HasPrefix(name, n.ID()+"-") {
@@ -51,19 +59,7 @@ func TestClientBeforeRoutes(t *testing.T) {
 // announced as lost.
 func TestClientBeforeTerm(t *testing.T) {
 	t.Parallel()
-	r := newRoads(t)
-	n := r.nodes[2] // which dials the others
-	if r.leader == n {
-		if err := n.consensus.raft.LeadershipTransfer().Error(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stop(t, n)
-	for _, other := range r.nodes[:2] {
-		waitReady(t, other)
-	}
-	leader, others := split(t, r.nodes[:2])
-	next := others[0]
+	r, n, leader, next := oneAway(t)
 	k := r.links[n.ID()+"-"+leader.ID()]
 	k.hold(true, true)
 	again := start(t, n.config)
