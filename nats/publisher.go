@@ -99,17 +99,17 @@ func PublisherConn() []nats.Option {
 type Publisher struct {
 	o         PublisherOptions
 	patience  time.Duration // for an answer of the broker
-	meeting   time.Duration // for nodes that live
-	began     time.Time
-	met       bool          // events may be published; of the stream, like meets
-	meets     time.Time     // since when nodes that live are waited for
+	meeting   time.Duration // for how long at most nodes that live are waited for
+	began     time.Time     // the term, here
+	met       bool          // they are waited for no more; of the stream, like the next one
+	meetBegan time.Time     // since when they are waited for; zero before
 	lost      *Range        // to be announced; nil once confirmed
 	published atomic.Uint64 // revision handed to the connection, in this session
 	confirmed atomic.Uint64
 	handed    atomic.Uint64 // highest revision that was ever about to be handed to it
 
 	mu      sync.Mutex
-	changed chan struct{} // closed and replaced when confirmed or safe grows
+	changed chan struct{} // closed and replaced when confirmed or safe grows, or a node acknowledges
 
 	safeMu sync.Mutex // held while it is found and told
 	safe   atomic.Uint64
@@ -184,7 +184,7 @@ func (p *Publisher) WaitConfirmed(ctx context.Context, revision uint64) error {
 	return p.wait(ctx, func() bool { return p.confirmed.Load() >= revision })
 }
 
-// wait returns when holds does, which is asked when confirmed or safe grows and now and
+// wait returns when holds does, which is asked when [Publisher.tell] is called and now and
 // then, or with the cause of ctx.
 func (p *Publisher) wait(ctx context.Context, holds func() bool) error {
 	tick := time.NewTicker(retryPause)
@@ -277,7 +277,7 @@ func (p *Publisher) confirm(revision, seq uint64) {
 	p.settle()
 }
 
-// tell wakes who waits for confirmed or safe to grow.
+// tell wakes who waits for confirmed or safe to grow, or for what a node acknowledges.
 func (p *Publisher) tell() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

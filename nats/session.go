@@ -81,14 +81,14 @@ func (s *session) meet(ctx context.Context) error {
 	if p.met {
 		return nil
 	}
-	if p.meets.IsZero() {
-		p.meets = time.Now()
+	if p.meetBegan.IsZero() {
+		p.meetBegan = time.Now()
 	}
 	for {
 		attempt, cancel := context.WithTimeoutCause(ctx, retryPause, errUnmet)
 		err := p.wait(attempt, func() bool { return len(p.o.Audience.unmet(p.o.Lives)) == 0 })
 		cancel()
-		if err == errUnmet && time.Since(p.meets) > p.meeting {
+		if err == errUnmet && time.Since(p.meetBegan) > p.meeting {
 			p.o.Logger.Warn("publishing begins though nodes that live do not hear it", "nodes", p.o.Audience.unmet(p.o.Lives), "waited", p.meeting)
 			err = nil
 		}

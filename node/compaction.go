@@ -14,8 +14,8 @@ import (
 // compaction is the state machine as Raft sees it, and decides when a snapshot takes the
 // place of the log: once the log behind the newest one weighs as much as MaxLogBytes, or
 // twice that snapshot, whichever is more. So the log is bounded on the disk, a start after a
-// crash is bounded in time, and snapshots cost half a byte for each byte of log at most. See
-// ADR 20.
+// crash is bounded in time, and of snapshots half a byte is written at most for each byte that
+// the log weighs. See ADR 20.
 //
 // Raft's own rule stays beside it: after 8,192 entries, looked at every two to four minutes.
 type compaction struct {
@@ -87,10 +87,9 @@ func (c *compaction) logSize() LogSize {
 	return LogSize{Weight: c.weight, Limit: c.limit(), Snapshot: c.size}
 }
 
-// replaced notes that a snapshot has taken the place of so much of the log.
+// replaced notes that a snapshot has taken the place of so much of the log. The caller
+// holds the lock.
 func (c *compaction) replaced(weight, entries, size int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.weight -= weight
 	c.entries -= entries
 	c.size = size
@@ -121,9 +120,8 @@ func (c *compaction) Restore(in io.ReadCloser) error {
 		return err
 	}
 	c.mu.Lock()
-	weight, entries := c.weight, c.entries
-	c.mu.Unlock()
-	c.replaced(weight, entries, counted.n)
+	defer c.mu.Unlock()
+	c.replaced(c.weight, c.entries, counted.n)
 	return nil
 }
 
@@ -146,82 +144,6 @@ func (c *compaction) trailing() uint64 {
 	}
 	average := max(c.weight/c.entries, 1)
 	return uint64(max(c.least/2/average, leastTrailing))
-}
-
-// weighedSnapshot knows how much of the log it takes the place of.
-type weighedSnapshot struct {
-	raft.FSMSnapshot
-	compaction      *compaction
-	void            <-chan struct{}
-	revision        uint64
-	weight, entries int64
-	noting          bool
-}
-
-var errVoid = errors.New("node: another state has taken the place of this one")
-
-// Persist implements [raft.FSMSnapshot].
-func (s *weighedSnapshot) Persist(sink raft.SnapshotSink) error {
-	counted := &countingSink{SnapshotSink: sink, before: s.finish}
-	if err := s.FSMSnapshot.Persist(counted); err != nil {
-		return err
-	}
-	s.compaction.replaced(s.weight, s.entries, counted.n)
-	return nil
-}
-
-// finish returns when the snapshot may be whole, and holds up a restore from then on.
-func (s *weighedSnapshot) finish() error {
-	if err := s.compaction.recorded(s.revision, s.void); err != nil {
-		return err
-	}
-	s.compaction.noting.Lock()
-	s.noting = true
-	select {
-	case <-s.void:
-		return errVoid
-	default:
-		return nil
-	}
-}
-
-// Release implements [raft.FSMSnapshot]. Raft calls it when it has noted the snapshot.
-func (s *weighedSnapshot) Release() {
-	s.FSMSnapshot.Release()
-	if s.noting {
-		s.compaction.noting.Unlock()
-	}
-}
-
-// countingSink counts what is written, and asks whether it may be whole.
-type countingSink struct {
-	raft.SnapshotSink
-	before func() error
-	n      int64
-}
-
-func (s *countingSink) Write(b []byte) (int, error) {
-	n, err := s.SnapshotSink.Write(b)
-	s.n += int64(n)
-	return n, err
-}
-
-func (s *countingSink) Close() error {
-	if err := s.before(); err != nil {
-		return err
-	}
-	return s.SnapshotSink.Close()
-}
-
-type countingReader struct {
-	io.ReadCloser
-	n int64
-}
-
-func (r *countingReader) Read(b []byte) (int, error) {
-	n, err := r.ReadCloser.Read(b)
-	r.n += int64(n)
-	return n, err
 }
 
 // compact takes the snapshots that are due.

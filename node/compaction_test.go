@@ -245,6 +245,18 @@ func TestLogIsBounded(t *testing.T) {
 	published.noResets()
 }
 
+// snapshotBegun returns when a node is making a snapshot, and later what became of it.
+func snapshotBegun(t *testing.T, n *Node) (ended <-chan error) {
+	t.Helper()
+	result := make(chan error, 1)
+	go func() { result <- n.consensus.raft.Snapshot().Error() }()
+	eventually(t, "a snapshot is being made", func() bool {
+		list, err := named(n.dir.snapshots(), "", unfinished)
+		return err == nil && len(list) == 1
+	})
+	return result
+}
+
 // TestSnapshotWaitsForTheRecord: without one a snapshot is not finished, for some time; what
 // is not recorded when the node closes stays in the log.
 func TestSnapshotWaitsForTheRecord(t *testing.T) {
@@ -254,12 +266,7 @@ func TestSnapshotWaitsForTheRecord(t *testing.T) {
 	n := lead(t, config)
 	n.broker.stop() // nothing is published any more
 	last := put(t, n, "k", "v")
-	ended := make(chan error, 1)
-	go func() { ended <- n.consensus.raft.Snapshot().Error() }()
-	eventually(t, "a snapshot is being made", func() bool {
-		list, err := named(n.dir.snapshots(), "", unfinished)
-		return err == nil && len(list) == 1
-	})
+	ended := snapshotBegun(t, n)
 	n.Close() // with a complaint about what it could not publish
 	if err := within(t, "the snapshot", func() error { return <-ended }); err == nil {
 		t.Error("a snapshot is whole though what it has was not announced")
@@ -294,12 +301,7 @@ func TestRestoreBesideSnapshot(t *testing.T) {
 	}
 	leader.publisherConn.Close() // nothing is announced any more
 	put(t, leader, "not.announced", "x")
-	ended := make(chan error, 1)
-	go func() { ended <- leader.consensus.raft.Snapshot().Error() }()
-	eventually(t, "a snapshot is being made", func() bool {
-		list, err := named(leader.dir.snapshots(), "", unfinished)
-		return err == nil && len(list) == 1
-	})
+	ended := snapshotBegun(t, leader)
 	restoreInto(t, leader, backup)
 	if err := within(t, "the snapshot", func() error { return <-ended }); err == nil {
 		t.Error("a snapshot of what was there before the restore is whole")

@@ -1,11 +1,8 @@
 package node
 
 import (
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/watchcast/watchcast/nats"
 )
 
 // oneAway returns a cluster of which a node that dials the others was stopped, and who leads
@@ -47,9 +44,7 @@ func TestClientBeforeRoutes(t *testing.T) {
 	last := put(t, leader, "passed.2", "x")
 	eventually(t, "it is published", func() bool { s := leader.Status(); return s.Publish != nil && s.Publish.Confirmed >= last })
 	hold(false)
-	s.until("a reset of what has passed it by", func(s *stream) bool {
-		return slices.ContainsFunc(s.resets, func(l nats.Reset) bool { return l.From <= first && last <= l.To })
-	})
+	s.untilLost("a reset of what has passed it by", first, last)
 	s.seen(put(t, leader, "later", "x"))
 }
 
@@ -79,9 +74,7 @@ func TestClientBeforeTerm(t *testing.T) {
 		t.Fatal("the node has heard of the leader already")
 	}
 	kill(t, leader, next)
-	s.until("a reset of what has passed it by", func(s *stream) bool {
-		return slices.ContainsFunc(s.resets, func(l nats.Reset) bool { return l.From <= first && last <= l.To })
-	})
+	s.untilLost("a reset of what has passed it by", first, last)
 	waitReady(t, next)
 	s.seen(put(t, next, "later", "x"))
 }

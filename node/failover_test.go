@@ -92,9 +92,7 @@ func TestRouteFormedAnew(t *testing.T) {
 	eventually(t, "all is published", func() bool { return r.near.published.Load() >= last })
 	r.cut()
 	r.free()
-	r.heard[r.far].until("a reset of what was lost", func(s *stream) bool {
-		return slices.ContainsFunc(s.resets, func(l nats.Reset) bool { return l.From <= first && last <= l.To })
-	})
+	r.heard[r.far].untilLost("a reset of what was lost", first, last)
 	r.settle()
 	r.finish()
 	r.wantNothingMissed()
@@ -174,9 +172,7 @@ func TestNewLeaderMeetsWhoLives(t *testing.T) {
 		t.Errorf("the first event came after %v; want no less than %v without a route", waited, nats.MeetPatience)
 	}
 	k.refuse(false)
-	r.heard[r.far].until("a reset of what could not come", func(s *stream) bool {
-		return slices.ContainsFunc(s.resets, func(l nats.Reset) bool { return l.From <= last && last <= l.To })
-	})
+	r.heard[r.far].untilLost("a reset of what could not come", last, last)
 	r.finish()
 	r.wantNothingMissed()
 }

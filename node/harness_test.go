@@ -241,6 +241,14 @@ func (s *stream) receive(m *natsgo.Msg) {
 	}
 }
 
+// untilLost waits for a reset that covers these revisions.
+func (s *stream) untilLost(what string, from, to uint64) {
+	s.t.Helper()
+	s.until(what, func(s *stream) bool {
+		return slices.ContainsFunc(s.resets, func(l nats.Reset) bool { return l.From <= from && to <= l.To })
+	})
+}
+
 // until waits for a state of what was collected. The condition must not keep
 // what it is given.
 func (s *stream) until(what string, condition func(*stream) bool) {
