@@ -33,7 +33,8 @@ type groupSlot struct {
 }
 
 // split returns a group for each key of events that may be watched; if first is given,
-// of those keys for which it reports true, and others returns the rest. The groups are
+// of those keys for which it reports true, and others returns the rest, of which it is not
+// even asked before that whether they may be watched. The groups are
 // valid until forget is called, which must be done before the next split.
 func (g *grouping) split(events []*Event, first func(hash uintptr) bool) []group {
 	if len(events) == 1 {
@@ -104,11 +105,11 @@ func (g *grouping) chain(events []*Event, slots []groupSlot, first func(hash uin
 	mask := uintptr(len(slots) - 1)
 	for i, e := range events {
 		h := g.hash(e.Key)
-		if !g.may(h) {
-			continue
-		}
 		if first != nil && !first(h) {
 			g.aside = append(g.aside, e)
+			continue
+		}
+		if !g.may(h) {
 			continue
 		}
 		at := h >> 1 & mask

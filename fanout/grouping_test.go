@@ -75,6 +75,27 @@ func newGrouping() grouping {
 	}
 }
 
+// TestAsideIsNotLookedAt: whether somebody watches a key that is set aside is asked behind
+// those that are expected, who would wait for the answer.
+func TestAsideIsNotLookedAt(t *testing.T) {
+	g := newGrouping()
+	var asked []uintptr
+	g.may = func(hash uintptr) bool {
+		asked = append(asked, hash)
+		return true
+	}
+	expected, other := g.hash("expected"), g.hash("other")
+	first := func(hash uintptr) bool { return hash == expected }
+	g.split([]*Event{change("other", 1), change("expected", 2), change("other", 3)}, first)
+	if want := []uintptr{expected}; !slices.Equal(asked, want) {
+		t.Errorf("before the expected ones: %v, want %v", asked, want)
+	}
+	g.others()
+	if want := []uintptr{expected, other, other}; !slices.Equal(asked, want) {
+		t.Errorf("in all: %v, want %v", asked, want)
+	}
+}
+
 // TestGroupingForgets: what was grouped is not held on to.
 func TestGroupingForgets(t *testing.T) {
 	g := newGrouping()
