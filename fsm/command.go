@@ -3,6 +3,7 @@ package fsm
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -130,7 +131,24 @@ var commandFields = [...]struct{ required, optional fieldSet }{
 // belong to the operation are left out. It does not check anything: what is
 // wrong with a command, a replica says when it applies it.
 func (c Command) Append(dst []byte) []byte {
-	return c.appendMessage(append(dst, commandVersion))
+	return c.appendMessage(append(slices.Grow(dst, c.room()), commandVersion))
+}
+
+// room is what a put or delete takes encoded, version included, so that it is allocated
+// once; of others, the less.
+func (c *Command) room() int {
+	const versionAndOp = 3
+	n := versionAndOp + sizeBytes(fieldKey, len(c.Key)) + sizeBytes(fieldRequestID, len(c.RequestID))
+	if c.Op == CommandPut {
+		n += sizeBytes(fieldValue, len(c.Value)) + sizeUint(fieldTTL, uint64(c.TTL))
+	}
+	if c.IfRevision != nil {
+		n += sizeUint(fieldIfRevision, *c.IfRevision)
+	}
+	if c.Stamp.Term != 0 {
+		n += sizeUint(fieldTerm, c.Stamp.Term) + sizeUint(fieldTime, uint64(c.Stamp.Time))
+	}
+	return n
 }
 
 func (c Command) appendMessage(dst []byte) []byte {

@@ -49,6 +49,19 @@ func TestCommandEncoding(t *testing.T) {
 	}
 }
 
+// TestCommandIsAllocatedOnce: a put or delete is encoded into one allocation.
+func TestCommandIsAllocatedOnce(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for _, c := range []Command{
+		put("a", "b"), put(long, long), del(long), put(long, long).at(math.MaxUint64),
+		put("a", long).ttl(MaxTTL).id(long).when(math.MaxInt64), del("a").at(1 << 40).id("id").when(1 << 50),
+	} {
+		if n := testing.AllocsPerRun(10, func() { c.Append(nil) }); n != 1 {
+			t.Errorf("%v: %v allocations", c, n)
+		}
+	}
+}
+
 func TestBadCommands(t *testing.T) {
 	good := put("a", "b").at(3).Append(nil)
 	initOf := func(id string, limit int) []byte {

@@ -36,7 +36,8 @@ type FSM struct {
 	applied bell // rings after each batch, and after a restore
 	expires bell // rings when the next deadline is another
 
-	told atomic.Uint64 // the last batch whose events are in the ring
+	told    atomic.Uint64           // the last batch whose events are in the ring
+	cluster atomic.Pointer[Cluster] // as in store, where it is set once; nil before
 
 	mu    sync.RWMutex // taken for writing by the apply goroutine, and to copy
 	store *store
@@ -82,11 +83,19 @@ func (f *FSM) Len() int {
 }
 
 // Cluster returns the constants of the cluster, false before its Init command
-// was applied. Any goroutine may call it.
+// was applied. Any goroutine may call it; it never blocks.
 func (f *FSM) Cluster() (Cluster, bool) {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.store.cluster, f.store.initialized()
+	if c := f.cluster.Load(); c != nil {
+		return *c, true
+	}
+	return Cluster{}, false
+}
+
+// noteCluster has [FSM.Cluster] return what the store has. The caller holds mu.
+func (f *FSM) noteCluster() {
+	if c := f.store.cluster; f.store.initialized() {
+		f.cluster.Store(&c)
+	}
 }
 
 // Apply applies one log entry as [FSM.ApplyBatch] does.
@@ -121,6 +130,9 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 		responses[i] = r
 	}
 	moved := deadline != f.store.deadlines.first()
+	if f.cluster.Load() == nil {
+		f.noteCluster()
+	}
 	f.batch++
 	batch := f.batch
 	f.mu.Unlock()
@@ -185,6 +197,7 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	f.mu.Lock()
 	before := f.store.revision
 	f.store = s
+	f.noteCluster()
 	f.batch++
 	batch := f.batch
 	f.mu.Unlock()

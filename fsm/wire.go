@@ -48,6 +48,16 @@ func appendBytes[T string | []byte](dst []byte, num protowire.Number, v T) []byt
 	return append(protowire.AppendVarint(dst, uint64(len(v))), v...)
 }
 
+// sizeUint returns what appendUint appends.
+func sizeUint(num protowire.Number, v uint64) int {
+	return protowire.SizeTag(num) + protowire.SizeVarint(v)
+}
+
+// sizeBytes returns what appendBytes appends for n bytes.
+func sizeBytes(num protowire.Number, n int) int {
+	return protowire.SizeTag(num) + protowire.SizeBytes(n)
+}
+
 var (
 	errWireType   = errors.New("it is not of the right type")
 	errNotMinimal = errors.New("a number is written longer than needed")

@@ -19,6 +19,7 @@ type epoch struct {
 	node      *Node
 	term      uint64
 	clock     clock
+	underWay  underWay
 	publisher *nats.Publisher
 	cancel    context.CancelFunc
 	over      <-chan struct{} // closed when the term is over for this node

@@ -12,10 +12,7 @@ import (
 	"github.com/watchcast/watchcast/nats"
 )
 
-const (
-	enqueueTimeout = 2 * time.Second       // to hand a write to Raft
-	leaderPoll     = 20 * time.Millisecond // to look who leads, while nobody does
-)
+const leaderPoll = 20 * time.Millisecond // to look who leads, while nobody does
 
 // Put sets key to value and returns the revision of the change. It blocks until
 // the change is on a majority's disks and applied, and while there is no
@@ -163,20 +160,22 @@ func (n *Node) apply(e *epoch, c fsm.Command) pending {
 	if c.NeedsStamp() {
 		c.Stamp = fsm.Stamp{Term: e.term, Time: e.clock.now()}
 	}
-	return pending{future: n.consensus.raft.Apply(c.Append(nil), enqueueTimeout)}
+	return pending{future: n.consensus.raft.Apply(c.Append(nil), e.underWay.enter()), underWay: &e.underWay}
 }
 
 // pending is a command under way.
 type pending struct {
-	future raft.ApplyFuture
-	err    error // why it was not proposed
+	future   raft.ApplyFuture
+	underWay *underWay
+	err      error // why it was not proposed
 }
 
-// Wait implements [nats.Pending].
+// Wait implements [nats.Pending]. It is called once.
 func (p pending) Wait() (revision uint64, err error) {
 	if p.err != nil {
 		return 0, p.err
 	}
+	defer p.underWay.leave()
 	if err := p.future.Error(); err != nil {
 		return 0, raftError(err)
 	}

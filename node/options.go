@@ -10,6 +10,13 @@ import (
 type WriteOption func(*fsm.Command)
 
 func with(c fsm.Command, opts []WriteOption) fsm.Command {
+	if len(opts) == 0 {
+		return c // and stays on the stack, which it does not where an option gets its address
+	}
+	return withOptions(c, opts)
+}
+
+func withOptions(c fsm.Command, opts []WriteOption) fsm.Command {
 	for _, option := range opts {
 		option(&c)
 	}
