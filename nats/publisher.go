@@ -28,6 +28,7 @@ const (
 
 	confirmTimeout = 10 * time.Second
 	retryPause     = 50 * time.Millisecond
+	provePace      = 2 * time.Millisecond // between two pings: each has the connection write what it has, and others wait
 	publishBatch   = 256
 	maxOwed        = 64
 )

@@ -152,11 +152,14 @@ func (s *session) reset(lost Range) error {
 	return nil
 }
 
-// confirm pings behind what was published and records what the pong proves. A
-// connection on which that fails is given up, with all that is still on its way:
-// behind it, a next session might wait for its own answers for ever.
+// confirm pings behind what was published, not more often than provePace says, and
+// records what the pong proves. A connection on which that fails is given up, with all
+// that is still on its way: behind it, a next session might wait for its own answers
+// for ever.
 func (s *session) confirm(ctx context.Context) error {
 	p := s.p
+	pace := time.NewTicker(provePace)
+	defer pace.Stop()
 	for {
 		select {
 		case <-s.dirty:
@@ -171,6 +174,12 @@ func (s *session) confirm(ctx context.Context) error {
 			return err
 		}
 		p.confirm(revision, seq)
+		pace.Reset(provePace)
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
 
