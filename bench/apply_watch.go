@@ -15,8 +15,9 @@ import (
 
 // applyWatch is what the watch costs where commands are applied: batches of 64
 // puts on a state machine that announces its changes, divided by the same on one
-// that has no ring. All make the event. Once the dispatcher looks at each change,
-// for the sake of a watcher of another key; once it rests, because nobody watches.
+// that has no ring. All make the event. Once it is looked for whom each change is,
+// for the sake of a watcher of another key; once the dispatcher rests, because nobody
+// watches.
 //
 // A share of a percent is at stake, less than where in memory a machine happens
 // to lie makes out. So each round has machines of its own, filled in turn and
