@@ -35,6 +35,8 @@ func (n *Node) mayServe(ctx context.Context, conn *natsgo.Conn) error {
 		}
 		defer sub.Unsubscribe() // fails where the broker refused it
 	}
+	ctx, cancel := context.WithTimeout(ctx, brokerStart) // the library wants a deadline, and ctx may have none
+	defer cancel()
 	if err := conn.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("node: the broker at %s does not answer: %w", nats.Redact(n.config.NATSURL), err)
 	}
