@@ -71,13 +71,11 @@ func StartReplica(b ReplicaBackend, o ServiceOptions) (*Replica, error) {
 
 func (r *Replica) subscribe() (err error) {
 	r.micro, err = micro.AddService(r.conn, micro.Config{
-		Name:        "watchcast-replica",
-		Version:     r.version,
-		Description: "Reads of what one node of the key-value store has, leader or not",
-		Metadata:    r.metadata,
-		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {
-			r.logger.Warn("replica cannot receive", "subject", e.Subject, "error", e.Description)
-		},
+		Name:         "watchcast-replica",
+		Version:      r.version,
+		Description:  "Reads of what one node of the key-value store has, leader or not",
+		Metadata:     r.metadata,
+		ErrorHandler: func(_ micro.Service, e *micro.NATSError) { r.complain("replica cannot receive", e) },
 	})
 	if err != nil {
 		return fmt.Errorf("nats: start the replica: %w", err)

@@ -30,10 +30,13 @@ const (
 // headers are the Kv- headers of a request, by their names as above.
 type headers map[string][]string
 
-// headersOf refuses a request with a Kv- header that is not among known: a
-// condition that this version does not understand must not be dropped. Case does
+// headersOf refuses a request with a Kv- header that is not among known, or with headers
+// that cannot be read: a condition that is not understood must not be dropped. Case does
 // not matter. A name with white space around it passes for none that is known.
 func headersOf(req micro.Request, known ...string) (headers, error) {
+	if brokenHeaders(req) {
+		return nil, &Error{CodeBadRequest, "the headers cannot be read; give each a line with a name, a colon and a value"}
+	}
 	var h headers
 next:
 	for name, values := range req.Headers() {

@@ -36,6 +36,8 @@ type responder struct {
 
 	micro micro.Service
 	extra []*nats.Subscription
+
+	complaints *complaints
 }
 
 func newResponder(o ServiceOptions) (responder, error) {
@@ -48,7 +50,7 @@ func newResponder(o ServiceOptions) (responder, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return responder{conn: o.Conn, subjects: o.Subjects, version: o.Version, metadata: o.Metadata, logger: o.Logger}, nil
+	return responder{conn: o.Conn, subjects: o.Subjects, version: o.Version, metadata: o.Metadata, logger: o.Logger, complaints: new(complaints)}, nil
 }
 
 // leave ends all subscriptions. They still hand over what they hold.

@@ -91,9 +91,7 @@ func (s *Service) subscribe() (err error) {
 		Description:        "Replicated key-value store whose changes are published on " + s.subjects.Watch + ".<key>",
 		Metadata:           s.metadata,
 		QueueGroupDisabled: true,
-		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {
-			s.logger.Warn("service cannot receive", "subject", e.Subject, "error", e.Description)
-		},
+		ErrorHandler:       func(_ micro.Service, e *micro.NATSError) { s.complain("service cannot receive", e) },
 	})
 	if err != nil {
 		return fmt.Errorf("nats: start the service: %w", err)
