@@ -43,6 +43,7 @@ type pulse struct {
 	last      Beacon    // of the highest term
 	published uint64
 	silent    bool
+	overtaken uint64 // resets that the last beacon has counted, and that have not come yet, or were lost
 }
 
 func newPulse(c *Client) *pulse { return &pulse{c: c, cancel: func() {}} }
@@ -117,8 +118,16 @@ func (p *pulse) hear(b Beacon, now time.Time) (d doubt, replaced bool) {
 			// beacon was held up on a connection that the leader had lost.
 			return doubt{}, false
 		}
-		p.last, p.heard, p.silent, p.published = b, now, false, b.Published
+		p.last, p.heard, p.silent, p.published, p.overtaken = b, now, false, b.Published, 0
 		return doubt{}, true
+	}
+	switch {
+	case before.Cluster == "":
+		p.overtaken = 0 // they were announced before anybody listened
+	case b.Term == before.Term:
+		p.overtaken = b.Resets - min(b.Resets, before.Resets)
+	default:
+		p.overtaken = b.Resets
 	}
 	p.last, p.heard = b, now
 	p.published = max(p.published, b.Published)
@@ -153,8 +162,11 @@ func (p *pulse) reset(m *nats.Msg) {
 	p.mu.Lock()
 	ours := p.last.Cluster == "" || p.last.Cluster == r.Cluster
 	if ours && r.Term == p.last.Term {
-		if p.last.Reset != nil && *p.last.Reset == r.Range {
-			ours = false // a beacon has overtaken it
+		if p.overtaken > 0 || p.last.Reset != nil && *p.last.Reset == r.Range {
+			// A beacon has overtaken it, on the other subscription. Or it had counted one
+			// that was lost, and this is new: then the next one says so.
+			ours = false
+			p.overtaken -= min(p.overtaken, 1)
 		} else {
 			p.last.Resets, p.last.Reset = p.last.Resets+1, &r.Range // the next one counts it
 		}

@@ -1,8 +1,11 @@
 package nats
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // TestPulse: what a beacon gives reason to doubt.
@@ -52,4 +55,58 @@ func TestPulse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestResetsThatABeaconHasOvertaken: they come on a subscription of their own, so the beacon
+// that counts them may be first. They are told once; and one that is new, where others were
+// lost, with the next beacon.
+func TestResetsThatABeaconHasOvertaken(t *testing.T) {
+	w := heldWatch(t, 100)
+	w.o.Raw = true
+	p := w.client.pulse
+	w.client.watches[w] = struct{}{}
+	subjects := w.client.o.Subjects
+	message := func(subject string, v any) *nats.Msg {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &nats.Msg{Subject: subject, Data: data}
+	}
+	seq := uint64(0)
+	beacon := func(resets uint64, last *Range) {
+		seq++
+		p.beacon(message(subjects.Beacon(), Beacon{Cluster: "c", Term: 1, Node: "n", Seq: seq, After: seq - 1, Resets: resets, Reset: last}))
+	}
+	reset := func(r Range) {
+		p.reset(message(subjects.Reset(), Reset{Cluster: "c", Term: 1, Range: r}))
+	}
+	losses := func(want uint64, when string) {
+		t.Helper()
+		if w.stats.Losses != want {
+			t.Errorf("%s: %d losses are told, want %d", when, w.stats.Losses, want)
+		}
+	}
+	beacon(0, nil)
+	ranges := []Range{{1, 5}, {11, 15}, {21, 25}}
+	beacon(3, &ranges[2])
+	losses(1, "a beacon that counts three resets")
+	for _, r := range ranges {
+		reset(r)
+	}
+	losses(1, "these, behind it")
+	beacon(3, &ranges[2])
+	losses(1, "a beacon that counts no more")
+	reset(Range{31, 35})
+	losses(2, "a new one")
+	beacon(4, &Range{31, 35})
+	losses(2, "the beacon that counts it")
+	beacon(6, &Range{51, 55}) // of which none arrives
+	losses(3, "a beacon that counts two more")
+	reset(Range{61, 65})
+	beacon(7, &Range{61, 65})
+	losses(4, "a new one where others were lost, and the beacon that counts it")
+	reset(Range{71, 75})
+	beacon(8, &Range{71, 75})
+	losses(5, "a new one behind it, and its beacon")
 }
