@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -61,6 +62,37 @@ func wantTaken(t *testing.T, w *Watch, want ...string) {
 			t.Fatalf("the consumer takes %q; want %q", got, want)
 		}
 	}
+}
+
+// TestNothingIsAskedForBehind: a consumer may fall behind while its watch waits for its turn
+// among many to ask the leader. It asks when the consumer is back: until then what comes is
+// dropped, so that it would be up to date without it.
+func TestNothingIsAskedForBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := heldWatch(t, 4)
+		w.doubts, w.healed, w.spread = 2, 1, true
+		due := make(chan bool, 1)
+		ask := func() {
+			_, is := w.await(t.Context())
+			due <- is
+		}
+		go ask()
+		synctest.Wait()
+		for i := range uint64(5) {
+			w.receive(w.client.o.Subjects.EncodeEvent(&fanout.Event{Op: fanout.Put, Key: string('a' + rune(i)), Revision: i + 1, Time: time.Now()}))
+		}
+		if !w.behind {
+			t.Fatal("the consumer is not behind")
+		}
+		if <-due {
+			t.Error("it asks though the consumer is behind")
+		}
+		w.taken()
+		ask()
+		if !<-due {
+			t.Error("it does not ask though the consumer is back")
+		}
+	})
 }
 
 // TestTakenBackWhileCatchingUp: what was asked for before the backlog was taken back is

@@ -156,6 +156,16 @@ func (w *Watch) fall(cause string) {
 	w.say(Update{Kind: Stale, Cause: cause})
 }
 
+// cannot tells the consumer why what is missing is not found out, of which the leader, who
+// is heard, says nothing.
+func (w *Watch) cannot(cause error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil && !w.behind {
+		w.say(Update{Kind: Stale, Cause: "what is missing cannot be asked for: " + cause.Error()})
+	}
+}
+
 // replaced tells the watch that there is another store in the place of the one that it
 // knew, with revisions of its own.
 func (w *Watch) replaced() {

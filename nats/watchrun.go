@@ -43,18 +43,11 @@ type task struct {
 // run catches up whenever there is a reason, until ctx ends or the watch does.
 func (w *Watch) run(ctx context.Context) {
 	pause := leastPause
+	var failing time.Time // since when; zero if the last time did not
 	for ctx.Err() == nil {
-		t, due := w.task(time.Now())
+		t, due := w.await(ctx)
 		if !due {
-			select {
-			case <-w.alarm:
-			case <-ctx.Done():
-			}
 			continue
-		}
-		if t.spread {
-			wait(ctx, rand.N(spreadTime))
-			t, _ = w.task(time.Now()) // it resolves what came meanwhile, too
 		}
 		revision, healed, err := w.catchUp(ctx, t)
 		switch {
@@ -62,17 +55,41 @@ func (w *Watch) run(ctx context.Context) {
 			return
 		case err == nil:
 			w.caughtUp(t, revision, healed)
-			pause = leastPause
+			pause, failing = leastPause, time.Time{}
 		case errors.Is(err, errBehind):
 		case final(err):
 			w.fail(err)
 			return
 		default:
 			w.client.o.Logger.Debug("watch cannot catch up yet", "pattern", w.pattern, "error", err)
+			if failing.IsZero() {
+				failing = time.Now()
+			}
+			if time.Since(failing) > silence {
+				w.cannot(err)
+			}
 			pause = min(2*pause, mostPause)
 		}
 		wait(ctx, pause/2+rand.N(pause/2))
 	}
+}
+
+// await returns what is to be done once that is due, or false to be called again.
+func (w *Watch) await(ctx context.Context) (t task, due bool) {
+	if t, due = w.task(time.Now()); !due {
+		select {
+		case <-w.alarm:
+		case <-ctx.Done():
+		}
+		return t, false
+	}
+	if t.spread {
+		wait(ctx, rand.N(spreadTime))
+		// It resolves what came meanwhile, too. But if the consumer has fallen behind, what
+		// comes now is dropped, so there is nothing to be done until it is back.
+		return w.task(time.Now())
+	}
+	return t, true
 }
 
 // wait returns after d, or when ctx ends.

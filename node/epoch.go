@@ -95,6 +95,10 @@ func (e *epoch) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if takes := n.serviceConn.MaxPayload(); takes < int64(cluster.MaxValueBytes+valueHeadroom) {
+		n.log.Warn("values may be longer than the broker takes, which nobody receives then; raise its max_payload",
+			"max_payload", takes, "longest_value", cluster.MaxValueBytes)
+	}
 	if lost == nil {
 		// From the first write on there is a record, so that a crash leads to
 		// repeats, not to a reset.
@@ -194,9 +198,13 @@ func (e *epoch) initCluster() (fsm.Cluster, error) {
 	if cluster, ok := n.machine.Cluster(); ok {
 		return cluster, nil
 	}
+	takes := min(int64(n.config.MaxPayload), n.serviceConn.MaxPayload())
+	if takes <= valueHeadroom {
+		return fsm.Cluster{}, fmt.Errorf("%w: it takes messages of %d bytes; give it a max_payload above %d, better 1048576", ErrSmallPayload, takes, valueHeadroom)
+	}
 	command := fsm.Command{Op: fsm.CommandInit, Cluster: fsm.Cluster{
 		ID:            uuid.NewString(),
-		MaxValueBytes: n.config.MaxPayload - valueHeadroom,
+		MaxValueBytes: int(takes) - valueHeadroom,
 	}}
 	if _, err := n.apply(e, command).Wait(); err != nil {
 		return fsm.Cluster{}, fmt.Errorf("set up the cluster: %w", err)

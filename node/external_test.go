@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -9,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	natsgo "github.com/nats-io/nats.go"
 
+	"github.com/watchcast/watchcast/fsm"
 	"github.com/watchcast/watchcast/internal/freeport"
 )
 
@@ -33,6 +37,50 @@ func threeBrokers(t *testing.T) (brokers []*natsServer, files RaftTLS) {
 		), clients[i]))
 	}
 	return brokers, files
+}
+
+// oneBroker is a nats-server without users, in this process.
+func oneBroker(t *testing.T, maxPayload int32) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, MaxPayload: maxPayload, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(s.Shutdown)
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("the broker does not listen")
+	}
+	return s
+}
+
+// TestStartNeedsNoDeadline: a node at a broker of one's own starts with a context that has
+// no deadline, as a program's has.
+func TestStartNeedsNoDeadline(t *testing.T) {
+	t.Parallel()
+	c := single(t)
+	c.NATS, c.NATSURL = "", oneBroker(t, 0).ClientURL()
+	n, err := Start(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop(t, n)
+}
+
+// TestValuesFitTheBroker: a cluster that is founded at a broker of one's own allows no
+// value that this broker does not take.
+func TestValuesFitTheBroker(t *testing.T) {
+	t.Parallel()
+	const takes = 64 << 10
+	c := single(t)
+	c.NATS, c.NATSURL = "", oneBroker(t, takes).ClientURL()
+	n := lead(t, c)
+	if cluster, _ := n.machine.Cluster(); cluster.MaxValueBytes != takes-valueHeadroom {
+		t.Errorf("values may have %d bytes, and the broker takes messages of %d", cluster.MaxValueBytes, takes)
+	}
+	if _, err := n.Put(bounded(t), "k", make([]byte, takes)); !errors.Is(err, fsm.ErrValueTooLarge) {
+		t.Errorf("a value of %d bytes: %v", takes, err)
+	}
 }
 
 // as is the URL of brokers for a user.
