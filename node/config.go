@@ -85,7 +85,8 @@ type Config struct {
 	ClusterSecret string
 	// MaxPayload is the longest message the embedded broker takes, in bytes,
 	// 64 KiB to 64 MiB. A new cluster allows values 4 KiB shorter than the
-	// broker's. Default 1 MiB.
+	// broker's, with NATSURL than the less of this and what that broker takes.
+	// Default 1 MiB.
 	MaxPayload int
 
 	// Raft is where the node listens for the other nodes. Default: nowhere; a
