@@ -62,6 +62,11 @@ func (c *catchUp) next(w *watcher) (*Event, error) {
 		if e == nil || err != nil {
 			return nil, err
 		}
+		if e.Op == Lagged && e.PrevRevision <= w.extra.start {
+			cut := *e // others read it, too
+			cut.PrevRevision = w.extra.start + 1
+			e = &cut
+		}
 		switch verdict, err := w.caught(c, e); {
 		case err != nil || verdict == over:
 			return nil, err

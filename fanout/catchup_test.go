@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"pgregory.net/rapid"
 )
@@ -317,5 +318,22 @@ func TestHandOffHammer(t *testing.T) {
 		wg.Wait()
 		close(done)
 		writer.Wait()
+	})
+}
+
+// TestMarkerBeginsAboveTheStart: what lies at or below the start of a watch is no loss of
+// it, while it catches up neither.
+func TestMarkerBeginsAboveTheStart(t *testing.T) {
+	bubble(t, 16, func(t *testing.T, h *harness) {
+		h.put("a", "a")
+		h.ring.Push(&Event{Op: Lagged, PrevRevision: 3, Revision: 10})
+		h.revision = 10
+		h.put("a")
+		synctest.Wait()
+		w := h.watchKey(t, "a", FromRevision(7))
+		got := drain(w)
+		if len(got) != 2 || got[0].Op != Lagged || got[0].PrevRevision != 7 || got[0].Revision != 10 {
+			t.Errorf("received %v", got)
+		}
 	})
 }

@@ -248,6 +248,14 @@ func (c *Cursor) spinning(ctx context.Context) bool {
 			}
 		}
 		runtime.Gosched()
+		select {
+		case <-c.tick:
+			c.ticked = true
+			return true
+		case <-c.due:
+			return true
+		default:
+		}
 		if !time.Now().Before(end) {
 			return false
 		}

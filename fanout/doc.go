@@ -54,7 +54,10 @@
 // the watcher's [Policy]; by default the newest events: what is held stays, and when
 // there is room again the marker goes in ahead of the next event.
 //
-// With a Front there is a third: too much waits for the one producer that is at work
+// A watcher that reads history ([FromRevision]) may be overtaken there, too. It is told, and
+// counted only if that ends it ([Cancel]): nobody else has lost anything.
+//
+// With a Front there is another: too much waits for the one producer that is at work
 // ([Front.Dropped]), which every watcher is told.
 //
 // # Goroutines

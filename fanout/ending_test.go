@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"testing"
+	"testing/synctest"
 )
 
 // faults are what may happen to the state just when its watcher is ended. They begin
@@ -119,5 +120,26 @@ func TestErrStaysHammer(t *testing.T) {
 		}
 		h.registry.waitEmpty(t)
 		h.wantLen(t, 0)
+	})
+}
+
+// TestReadyBesideTheEnd: behind every TryNext of a watcher that has ended there is a value,
+// also if it returned an event.
+func TestReadyBesideTheEnd(t *testing.T) {
+	bubble(t, 16, func(t *testing.T, h *harness) {
+		w := h.watchKey(t, "a")
+		ready := w.Ready()
+		h.put("a", "a")
+		synctest.Wait()
+		<-ready
+		h.stop()
+		if _, ok := w.TryNext(); !ok {
+			t.Fatal("there is no event")
+		}
+		select {
+		case <-ready:
+		default:
+			t.Error("there is no value")
+		}
 	})
 }

@@ -217,6 +217,9 @@ func (f *Front) push(events []*Event) {
 			f.revision++
 		}
 		e.Revision = f.revision
+		if e.Op == Lagged {
+			e.PrevRevision = f.revision // the producer's range means nothing to readers
+		}
 		f.ring.Push(e)
 	}
 }

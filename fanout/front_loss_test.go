@@ -3,6 +3,7 @@ package fanout
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 )
 
 // TestFrontBound: what waits for a producer that is not running is bounded by the
@@ -190,6 +191,34 @@ func TestConflateKeepsResetsOfEach(t *testing.T) {
 		wantDrain(t, w, 118, 119, 120)
 		if c := w.inner.buf.more.conflate; len(c.places)+len(c.resets) != 0 {
 			t.Errorf("with nothing held it remembers %v and %v", c.places, c.resets)
+		}
+	})
+}
+
+// TestFrontNumbersMarkers: a marker that a producer pushes stands at its place in the
+// front's order, whatever its range is in the producer's.
+func TestFrontNumbersMarkers(t *testing.T) {
+	bubble(t, 16, func(t *testing.T, h *harness) {
+		f, err := NewFront(h.ring)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := f.Producer()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := h.watchKey(t, "a")
+		p.Push(change("a", 100))
+		p.Push(&Event{Op: Lagged, PrevRevision: 101, Revision: 105})
+		p.Push(change("a", 106))
+		p.Flush()
+		synctest.Wait()
+		got := drain(w)
+		if len(got) != 3 || got[1].Op != Lagged || got[1].PrevRevision != 2 || got[1].Revision != 2 {
+			t.Errorf("received %v", got)
+		}
+		if lost := h.registry.Stats().Lost; lost != 1 {
+			t.Errorf("%d revisions are counted as lost", lost)
 		}
 	})
 }

@@ -175,8 +175,9 @@ const (
 type DispatcherOptions struct {
 	// After is the revision up to which events are history, those included that
 	// are still to be replayed: they stay in the ring for those who ask for
-	// them, but they are not delivered, and watchers start above it. Default 0,
-	// which it must be behind a [Front].
+	// them, but they are not delivered, and watchers start above it, but for those
+	// that were made before the dispatcher, which stand at 0. Default 0, which it must
+	// be behind a [Front].
 	After uint64
 	// Spin is how long the dispatcher looks for more events before it parks.
 	// Waking a parked goroutine costs the writer microseconds, so this buys

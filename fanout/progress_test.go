@@ -174,3 +174,25 @@ func TestProgressWhileCatchingUp(t *testing.T) {
 		wantNext(t, w, Progress, 3)
 	})
 }
+
+// TestProgressBesideALongSpin: a dispatcher that spins does not forget the time.
+func TestProgressBesideALongSpin(t *testing.T) {
+	ring, err := NewRing(RingOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &harness{ring: ring, registry: newTestRegistry(t, RegistryOptions{})}
+	h.join(t, DispatcherOptions{Spin: time.Second, ProgressInterval: 5 * time.Millisecond})
+	h.run(t)
+	w := h.watchKey(t, "a", WithProgress())
+	h.put("b")
+	begun := time.Now()
+	for range 10 {
+		if _, err := w.Next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("ten times took %v", took)
+	}
+}

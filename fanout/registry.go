@@ -77,7 +77,7 @@ func (r *Registry) Watch(ctx context.Context, pattern string, opts ...WatchOptio
 	}
 	w := &watcher{registry: r}
 	if literal(pattern) {
-		w.filter, _ = ParseSubjectForm(pattern) // as CheckPattern did
+		w.filter, _ = ParseSubjectForm(strings.Clone(pattern)) // as CheckPattern did
 	} else {
 		w.filter = strings.Clone(pattern)
 		w.flags.put(isPattern, true)

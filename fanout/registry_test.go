@@ -296,3 +296,15 @@ func TestWatcherSize(t *testing.T) {
 		t.Errorf("a watcher takes %d bytes, want 144", size)
 	}
 }
+
+// TestPatternIsCloned: a watcher does not hold on to what its pattern was cut from.
+func TestPatternIsCloned(t *testing.T) {
+	h := newHarness(t, 16, RegistryOptions{})
+	for _, pattern := range []string{"literal.key", "with.*", ">"} {
+		w := h.watch(t, pattern)
+		if unsafe.StringData(w.inner.filter) == unsafe.StringData(pattern) {
+			t.Errorf("%s: it does", pattern)
+		}
+		w.Stop()
+	}
+}

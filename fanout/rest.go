@@ -36,7 +36,14 @@ type feed struct {
 // rest returns when a watcher has come or ctx has ended.
 func (d *Dispatcher) rest(ctx context.Context) {
 	f := d.feed
+	f.mu.Lock()
 	f.resting.Store(true)
+	if d.registry.Len() > 0 {
+		// Somebody has come who did not rouse, and may stand below what has been published
+		// since. The next one would, and move the cursor past that.
+		f.resting.Store(false)
+	}
+	f.mu.Unlock()
 	for f.resting.Load() && d.registry.Len() == 0 && ctx.Err() == nil {
 		select {
 		case <-d.cursor.wake: // or an old signal
@@ -48,6 +55,9 @@ func (d *Dispatcher) rest(ctx context.Context) {
 	// Who came just before may stand below the present, so the cursor stays where
 	// it is: only who rouses may move it.
 	f.mu.Lock()
+	if f.resting.Load() && d.registry.Len() == 0 {
+		d.delivered.Store(max(f.ring.Revision(), d.delivered.Load())) // it ends with nobody behind
+	}
 	f.resting.Store(false)
 	f.mu.Unlock()
 }

@@ -138,3 +138,51 @@ func TestRestSeesTheFirstWatcher(t *testing.T) {
 	}
 	dispatcher.Wait()
 }
+
+// TestRestBesideOneWhoDidNotRouse: the dispatcher does not lie down beside a watcher that
+// has come since it found nobody. The next watcher would rouse it, and move its cursor past
+// what was published for the first.
+func TestRestBesideOneWhoDidNotRouse(t *testing.T) {
+	h := newHarness(t, 16, RegistryOptions{})
+	f := h.dispatcher.feed
+	w := h.watchKey(t, "a") // the dispatcher has found nobody just before
+	defer w.Stop()
+	h.put("a")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	risen := make(chan struct{})
+	f.mu.Lock() // as who rouses does
+	go func() {
+		defer close(risen)
+		h.dispatcher.rest(ctx)
+	}()
+	for range 10_000 {
+		if f.resting.Load() {
+			t.Error("it rests")
+			break
+		}
+		runtime.Gosched()
+	}
+	f.mu.Unlock()
+	<-risen
+	other := h.watchKey(t, "b")
+	defer other.Stop()
+	h.dispatcher.deliver(h.dispatcher.cursor.Poll(make([]*Event, 0, 16)))
+	wantEvents(t, drain(w), 1)
+}
+
+// TestRevisionAfterRest: when a dispatcher that rested has ended, its revision is still that
+// of all that was for nobody.
+func TestRevisionAfterRest(t *testing.T) {
+	bubble(t, 16, func(t *testing.T, h *harness) {
+		synctest.Wait() // it rests
+		h.put("a", "b")
+		if at := h.dispatcher.Revision(); at != 2 {
+			t.Fatalf("while it rests: %d", at)
+		}
+		h.stop()
+		if at := h.dispatcher.Revision(); at != 2 {
+			t.Errorf("when it has ended: %d", at)
+		}
+	})
+}

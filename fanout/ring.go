@@ -147,6 +147,7 @@ func NewRing(o RingOptions) (*Ring, error) {
 	case o.MaxBytes < 0:
 		return nil, fmt.Errorf("%w: RingOptions.MaxBytes is %d; give a positive number of bytes, or 0 for %d", ErrBadOption, o.MaxBytes, DefaultMaxBytes)
 	}
+	o.MaxBytes = min(o.MaxBytes, math.MaxInt64/2) // sums of bytes have room
 	size := uint64(1) << bits.Len64(uint64(o.Slots-1))
 	slots := min(max(size/64, 1), maxBlock)
 	// One block more than the events need, because the newest revision may be as

@@ -330,3 +330,18 @@ func TestReaderKeepsItsBlock(t *testing.T) {
 		t.Fatalf("the ring gives %d events of %d", n, slots)
 	}
 }
+
+// TestMaxBytesWithoutBound: the largest bound of bytes is one that bounds nothing.
+func TestMaxBytesWithoutBound(t *testing.T) {
+	r, err := NewRing(RingOptions{Slots: 1024, MaxBytes: math.MaxInt64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for revision := uint64(1); revision <= 5000; revision++ {
+		r.Push(change("a", revision))
+		r.Flush()
+	}
+	if r.Len() < 1024-1024/16 {
+		t.Errorf("a ring of 1024 slots holds %d events", r.Len())
+	}
+}

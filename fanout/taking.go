@@ -22,6 +22,7 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 		if e.counts() {
 			w.delivered++
 		}
+		w.armAtEnd()
 	} else if w.extra != nil && w.extra.progress != nil {
 		e, w.extra.progress = w.extra.progress, nil
 	} else if err = w.why(); err == nil {
@@ -34,13 +35,20 @@ func (w *watcher) take(wait, waited bool) (e *Event, wake chan struct{}, err err
 		w.heed()
 		w.mu.Unlock()
 		return nil, wake, nil
-	} else if w.extra != nil && w.extra.usesReady {
-		w.extra.armed = true // the end is for everyone who uses Ready, and armed is one of them
+	} else {
+		w.armAtEnd()
 	}
 	next := w.waker() // for the next call, whoever makes it
 	w.mu.Unlock()
 	signal(next)
 	return e, nil, err
+}
+
+// armAtEnd has the end signalled to everyone who uses Ready, and armed is one of them.
+func (w *watcher) armAtEnd() {
+	if w.flags.have(ended) && w.extra != nil && w.extra.usesReady {
+		w.extra.armed = true
+	}
 }
 
 // takeBehind takes an event while the watcher catches up, with mu held but for the

@@ -25,8 +25,8 @@ type Watcher struct {
 }
 
 // Next waits for the next event. Its error is that of [Watcher.Err] once the
-// watcher has ended and is drained, or the cause of ctx. It blocks only the
-// caller. Within a function of a [Snapshot] it fails with [ErrWithinSnapshot] where
+// watcher has ended and is drained, or, though there is something, the cause of ctx if
+// that has ended. It blocks only the caller. Within a function of a [Snapshot] it fails with [ErrWithinSnapshot] where
 // it would wait for a state that is being read, this one or another. (That is known
 // only of the goroutine that the function was called in: another one, that of an
 // [iter.Pull] too, waits until ctx ends or the watcher does.) Without a context it fails with
@@ -35,6 +35,9 @@ func (w *Watcher) Next(ctx context.Context) (*Event, error) {
 	defer runtime.KeepAlive(w)
 	if ctx == nil {
 		return nil, fmt.Errorf("%w: the context is nil", ErrBadOption)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	done := ctx.Done()
 	e, wake, err := w.inner.take(true, false)

@@ -283,3 +283,19 @@ func TestStopWakesEveryConsumer(t *testing.T) {
 		}
 	})
 }
+
+// TestNextHeedsItsContext: also where there is always something to take.
+func TestNextHeedsItsContext(t *testing.T) {
+	bubble(t, 16, func(t *testing.T, h *harness) {
+		w := h.watchKey(t, "a")
+		h.put("a")
+		synctest.Wait()
+		gone := errors.New("gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(gone)
+		if e, err := w.Next(ctx); err != gone {
+			t.Errorf("%v, %v", e, err)
+		}
+		wantEvents(t, drain(w), 1)
+	})
+}

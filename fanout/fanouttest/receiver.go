@@ -60,8 +60,12 @@ func (r *Receiver) Receive(e *fanout.Event) {
 
 // Answer records a change that the receiver was given because it asked what it had missed,
 // as one that is [Healing] does. It says how its key stands at its revision: whatever had
-// the key last, or that it did not exist. It is copied.
+// the key last, or that it did not exist. It is copied. A nil one counts as in
+// [Receiver.Receive].
 func (r *Receiver) Answer(e *fanout.Event) {
+	if e == nil {
+		e = new(fanout.Event)
+	}
 	r.add(record{event: copyOf(e), asked: true})
 }
 
