@@ -37,7 +37,19 @@ func ReadBackup(in io.Reader) (*Backup, error) {
 	if err := f.Restore(io.NopCloser(in)); err != nil {
 		return nil, err
 	}
+	if err := leavesTime(f.store); err != nil {
+		return nil, err
+	}
 	return f.Backup(), nil
+}
+
+// leavesTime refuses a state of which the cluster's time has hardly any room to go on:
+// after a restore nothing with a stamp would be taken any more.
+func leavesTime(s *store) error {
+	if s.time > maxTime/2 {
+		return fmt.Errorf("%w: the cluster's time in it is %d ns, which leaves no room for more", ErrCorruptSnapshot, s.time)
+	}
+	return nil
 }
 
 // CheckBackup checks a whole backup, as [ReadBackup] does, and keeps only its keys
@@ -46,6 +58,9 @@ func CheckBackup(in io.Reader) (BackupInfo, error) {
 	r := newSnapshotReader(in, kept)
 	r.keysOnly = true
 	s, err := r.whole()
+	if err == nil {
+		err = leavesTime(s)
+	}
 	if err != nil {
 		return BackupInfo{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -87,6 +88,24 @@ func TestBackupRefusesDamage(t *testing.T) {
 		t.Errorf("of another program: %v", err)
 	}
 	refusesBackup(t, "two in one file", append(slices.Clone(whole), whole...))
+}
+
+// TestBackupLeavesTime: of a backup whose time is near its end no cluster can go on.
+func TestBackupLeavesTime(t *testing.T) {
+	for when, refused := range map[time.Duration]bool{maxTime / 2: false, maxTime/2 + 1: true, maxTime: true} {
+		m := newMachine(t, 8)
+		m.init()
+		m.store.time = when
+		var data bytes.Buffer
+		if _, err := m.Backup().WriteTo(&data); err != nil {
+			t.Fatal(err)
+		}
+		_, read := ReadBackup(bytes.NewReader(data.Bytes()))
+		_, checked := CheckBackup(bytes.NewReader(data.Bytes()))
+		if errors.Is(read, ErrCorruptSnapshot) != refused || errors.Is(checked, ErrCorruptSnapshot) != refused {
+			t.Errorf("at %d ns: read %v, checked %v", when, read, checked)
+		}
+	}
 }
 
 // TestBackupMovesTo another cluster: what is in it stays, and the state machines of

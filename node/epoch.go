@@ -19,7 +19,6 @@ type epoch struct {
 	node      *Node
 	term      uint64
 	clock     clock
-	underWay  underWay
 	publisher *nats.Publisher
 	cancel    context.CancelFunc
 	over      <-chan struct{} // closed when the term is over for this node
@@ -86,7 +85,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (e *epoch) run(ctx context.Context) error {
 	n := e.node
 	e.term = n.consensus.raft.CurrentTerm()
-	if err := n.consensus.raft.Barrier(0).Error(); err != nil {
+	if err := n.consensus.barrier(); err != nil {
 		return fmt.Errorf("wait for earlier terms: %w", err)
 	}
 	e.clock.set(n.machine.Time())

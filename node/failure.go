@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync"
 )
 
@@ -48,7 +49,13 @@ func (n *Node) obeyFailure(ctx context.Context) {
 		return
 	}
 	n.log.Error("stopped by itself", "error", n.failure.err)
-	if err := n.consensus.shutdown(); err != nil {
+	patience := answerPatience
+	if errors.Is(n.failure.err, ErrStorage) {
+		// It steps down at the next entry, and answers. An election timeout later it
+		// would stand for election, and panic because it cannot store its term.
+		patience = n.config.ElectionTimeout / 2
+	}
+	if err := n.consensus.shutdown(patience); err != nil {
 		n.log.Error("end raft", "error", err)
 	}
 }

@@ -160,14 +160,29 @@ func (n *Node) apply(e *epoch, c fsm.Command) pending {
 	if c.NeedsStamp() {
 		c.Stamp = fsm.Stamp{Term: e.term, Time: e.clock.now()}
 	}
-	return pending{future: n.consensus.raft.Apply(c.Append(nil), e.underWay.enter()), underWay: &e.underWay}
+	timeout, ok := n.consensus.calls.enter()
+	if !ok {
+		return pending{err: n.whyEnded()}
+	}
+	return pending{future: n.consensus.raft.Apply(c.Append(nil), timeout), calls: &n.consensus.calls}
+}
+
+// whyEnded returns why Raft has ended, or is about to.
+func (n *Node) whyEnded() error {
+	if err := n.Err(); err != nil {
+		return err
+	}
+	if n.removed.Load() {
+		return ErrRemoved
+	}
+	return ErrClosed
 }
 
 // pending is a command under way.
 type pending struct {
-	future   raft.ApplyFuture
-	underWay *underWay
-	err      error // why it was not proposed
+	future raft.ApplyFuture
+	calls  *underWay
+	err    error // why it was not proposed
 }
 
 // Wait implements [nats.Pending]. It is called once.
@@ -175,7 +190,7 @@ func (p pending) Wait() (revision uint64, err error) {
 	if p.err != nil {
 		return 0, p.err
 	}
-	defer p.underWay.leave()
+	defer p.calls.leave()
 	if err := p.future.Error(); err != nil {
 		return 0, raftError(err)
 	}

@@ -21,7 +21,7 @@ func (n *Node) proveLeadership() error {
 		return ErrNotLeader
 	}
 	begun := n.consensus.acks.begin()
-	if err := n.consensus.raft.VerifyLeader().Error(); err != nil {
+	if err := n.consensus.verify(); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotLeader, err)
 	}
 	for !n.acknowledged(e.term, begun) {

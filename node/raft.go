@@ -45,6 +45,7 @@ type consensus struct {
 	restoring sync.Mutex
 
 	raft    *raft.Raft
+	calls   underWay
 	acks    *acks
 	secure  *raftTLS           // nil without RaftTLS
 	port    *raftPort          // nil without a Raft address
@@ -209,10 +210,31 @@ func founders(c *Config, self raft.Transport) raft.Configuration {
 }
 
 // shutdown ends Raft.
-func (n *consensus) shutdown() error {
+// shutdown ends Raft once it has answered what is under way, for which it has so long.
+func (n *consensus) shutdown(patience time.Duration) error {
+	n.calls.end(patience)
 	n.restoring.Lock()
 	defer n.restoring.Unlock()
 	return n.raft.Shutdown().Error()
+}
+
+// barrier returns when everything that was committed before is applied here, or why this
+// node does not lead.
+func (n *consensus) barrier() error {
+	if _, ok := n.calls.enter(); !ok {
+		return raft.ErrRaftShutdown
+	}
+	defer n.calls.leave()
+	return n.raft.Barrier(0).Error()
+}
+
+// verify has Raft ask a majority whether this node leads.
+func (n *consensus) verify() error {
+	if _, ok := n.calls.enter(); !ok {
+		return raft.ErrRaftShutdown
+	}
+	defer n.calls.leave()
+	return n.raft.VerifyLeader().Error()
 }
 
 // stop closes what Raft stood on.

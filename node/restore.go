@@ -104,7 +104,7 @@ func (n *Node) replace(ctx context.Context, b *fsm.Backup) (Restored, error) {
 	defer n.gate.open()
 	// What was handed to Raft before is answered when this is. And it shows that
 	// there is a majority, before the state of this node is replaced.
-	if err := n.consensus.raft.Barrier(0).Error(); err != nil {
+	if err := n.consensus.barrier(); err != nil {
 		return Restored{}, fmt.Errorf("%w: it does not lead any more: %w", ErrNotLeader, err)
 	}
 	// Above everything that any node has applied or the backup has, so that no
