@@ -25,7 +25,8 @@ type ClientOptions struct {
 	Conn *nats.Conn
 	// Subjects are the roots that the nodes use. Default "watch" and "kv".
 	Subjects Subjects
-	// Timeout bounds a request whose context has no deadline. Default 10 s.
+	// Timeout bounds a request whose context has no deadline; 4 min or less, as long as
+	// a write is sure to take effect once. Default 10 s.
 	Timeout time.Duration
 	// Verify is how often a [Watch] makes sure that it has missed nothing, if
 	// anything was published meanwhile; 1 s or more. Default 30 s.
@@ -89,8 +90,8 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if o.Verify == 0 {
 		o.Verify = DefaultVerify
 	}
-	if o.Timeout < 0 {
-		return nil, fmt.Errorf("%w: ClientOptions.Timeout is %v; give a duration above 0", fanout.ErrBadOption, o.Timeout)
+	if o.Timeout < 0 || o.Timeout > maxRetry {
+		return nil, fmt.Errorf("%w: ClientOptions.Timeout is %v; give a duration above 0, %v at most", fanout.ErrBadOption, o.Timeout, maxRetry)
 	}
 	if o.Verify < time.Second {
 		return nil, fmt.Errorf("%w: ClientOptions.Verify is %v; give 1s or more", fanout.ErrBadOption, o.Verify)

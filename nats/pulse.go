@@ -35,6 +35,7 @@ type pulse struct {
 	c       *Client
 	started bool // the client's lock is held
 	subs    []*nats.Subscription
+	ending  sync.Once // some may close the client at the same time
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 
@@ -80,7 +81,7 @@ func (p *pulse) unsubscribe() {
 }
 
 func (p *pulse) stop() {
-	p.unsubscribe()
+	p.ending.Do(p.unsubscribe)
 	p.cancel()
 	p.wg.Wait()
 }
