@@ -130,16 +130,23 @@ func (c *Client) attempt(ctx context.Context, a *attempts, m *nats.Msg) (*nats.M
 
 // unanswered adds what the broker has said about a request that got no answer.
 func (c *Client) unanswered(subject string, err error) error {
-	if c.refused(subject) {
+	if c.refused(toPublish, subject) {
 		return fmt.Errorf("nats: this user may not request %s: %w", subject, nats.ErrPermissionViolation)
 	}
 	return err
 }
 
-// refused reports whether the last thing that the broker has refused is this subject.
-func (c *Client) refused(subject string) bool {
+// What a user may be refused, as the broker writes it before the subject.
+const (
+	toPublish   = "Publish to "
+	toSubscribe = "Subscription to "
+)
+
+// refused reports whether the last thing that the broker has refused is this, on this
+// subject. One that may be heard may not be published on, and the other way round.
+func (c *Client) refused(what, subject string) bool {
 	last := c.o.Conn.LastError()
-	return errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), strconv.Quote(subject))
+	return errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), what+strconv.Quote(subject))
 }
 
 // errorIn returns the error that a reply carries, if it is one.

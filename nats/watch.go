@@ -178,7 +178,7 @@ func (w *Watch) subscribe(ctx context.Context) (err error) {
 		err = conn.FlushWithContext(flush)
 	}
 	for _, s := range []string{subject, w.client.o.Subjects.Beacon(), w.client.o.Subjects.Reset()} {
-		if err == nil && w.client.refused(s) {
+		if err == nil && w.client.refused(toSubscribe, s) {
 			subject, err = s, nats.ErrPermissionViolation
 		}
 	}

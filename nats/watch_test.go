@@ -208,6 +208,41 @@ func TestClientPermissions(t *testing.T) {
 	}
 }
 
+// TestPermissionsOfTheOtherKind: a subject that may not be published on may be heard, and
+// one that may not be heard may be asked, though the broker's last word was about it.
+func TestPermissionsOfTheOtherKind(t *testing.T) {
+	ctx := testContext(t)
+	c, _ := forUser(t, []string{"kv.>"}, []string{"watch.>", "_watch.>", "_INBOX.>"})
+	conn := c.o.Conn
+	refused := func() bool { return errors.Is(conn.LastError(), nats.ErrPermissionViolation) }
+	if err := conn.Publish("watch.k", nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, ctx, "the publish is refused", refused)
+	if _, err := c.Watch(ctx, "k", WatchOptions{Raw: true}); err != nil {
+		t.Errorf("a watch of what may be heard: %v", err)
+	}
+
+	c, all := forUser(t, []string{"kv.>"}, []string{"_INBOX.>"})
+	conn = c.o.Conn
+	if _, err := conn.SubscribeSync("kv.get.k"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, ctx, "the subscription is refused", refused)
+	asked := 0
+	if _, err := all.Subscribe("kv.get.k", func(m *nats.Msg) {
+		if asked++; asked > 1 { // the first one is left without an answer
+			m.RespondMsg(&nats.Msg{Header: nats.Header{HeaderRev: {"7"}}})
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, ctx, all)
+	if e, err := c.Get(ctx, "k"); err != nil || e.Revision != 7 {
+		t.Errorf("a get of what may be asked: %+v, %v", e, err)
+	}
+}
+
 // TestCanceledWrite: who gives up a write that is on its way does not know what became of
 // it.
 func TestCanceledWrite(t *testing.T) {
