@@ -131,11 +131,8 @@ func (c *Change) parseLine(line []byte) (length uint64, err error) {
 		return 0, badField("revision", fields[1])
 	}
 	if string(fields[2]) != "-" {
-		if c.Time, err = time.Parse(time.RFC3339Nano, string(fields[2])); err != nil || c.Time.IsZero() {
-			return 0, badField("time", fields[2])
-		}
-		c.Time = c.Time.UTC()
-		if c.Time.Format(time.RFC3339Nano) != string(fields[2]) {
+		var ok bool
+		if c.Time, ok = parseTime(string(fields[2])); !ok || c.Time.IsZero() {
 			return 0, badField("time", fields[2])
 		}
 	}

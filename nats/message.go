@@ -69,7 +69,7 @@ func (s Subjects) DecodeEvent(m *nats.Msg) (*fanout.Event, error) {
 	if e.PrevRevision, err = strconv.ParseUint(m.Header.Get(HeaderPrev), 10, 64); err != nil || e.PrevRevision >= e.Revision {
 		return nil, badHeader(m, HeaderPrev)
 	}
-	if e.Time, err = time.Parse(time.RFC3339Nano, m.Header.Get(HeaderTime)); err != nil {
+	if e.Time, ok = parseTime(m.Header.Get(HeaderTime)); !ok {
 		return nil, badHeader(m, HeaderTime)
 	}
 	if batch := m.Header.Get(HeaderBatch); batch != "" {
@@ -81,6 +81,14 @@ func (s Subjects) DecodeEvent(m *nats.Msg) (*fanout.Event, error) {
 		e.Value = append([]byte{}, m.Data...)
 	}
 	return e, nil
+}
+
+// parseTime takes a time as it is written on the wire, in UTC, and no other: of an offset
+// that no zone has the standard library reads more than it can write.
+func parseTime(text string) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	t = t.UTC()
+	return t, err == nil && t.Format(time.RFC3339Nano) == text
 }
 
 func parseBatch(s string) (i, n uint32, ok bool) {

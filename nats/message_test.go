@@ -184,6 +184,8 @@ func TestDecodeEventNamesTheHeader(t *testing.T) {
 		{HeaderRev, ""}, {HeaderRev, "0"}, {HeaderRev, "-1"}, {HeaderRev, "18446744073709551616"}, {HeaderRev, "0x5"}, {HeaderRev, " 9"},
 		{HeaderPrev, ""}, {HeaderPrev, "x"}, {HeaderPrev, "9"}, {HeaderPrev, "10"},
 		{HeaderTime, ""}, {HeaderTime, "now"}, {HeaderTime, "2024-02-30T00:00:00Z"},
+		{HeaderTime, "2024-02-29T00:00:00+24:00"}, {HeaderTime, "2024-02-29T00:00:00+00:00"}, {HeaderTime, "9999-12-31T23:59:59-01:00"},
+		{HeaderTime, "2024-02-29T00:00:00.500Z"}, {HeaderTime, "2024-02-29T00:00:00,5Z"},
 		{HeaderBatch, "1"}, {HeaderBatch, "/"}, {HeaderBatch, "0/1"}, {HeaderBatch, "2/2"}, {HeaderBatch, "0/4294967296"}, {HeaderBatch, "0/2/3"}, {HeaderBatch, "-1/2"},
 	} {
 		m := s.EncodeEvent(&fanout.Event{Op: fanout.Put, Key: "a", Revision: 9, PrevRevision: 8})
@@ -220,11 +222,13 @@ func FuzzDecodeEvent(f *testing.F) {
 		if e.Control() || e.Revision == 0 || e.PrevRevision >= e.Revision || (e.BatchSize > 0 && (e.BatchSize < 2 || e.Batch >= e.BatchSize)) {
 			t.Fatalf("%v decodes to %+v", m, e)
 		}
+		if _, err := e.Time.MarshalJSON(); err != nil {
+			t.Fatalf("%q is taken as a time that is none elsewhere: %v", at, err)
+		}
 		again, err := s.DecodeEvent(s.EncodeEvent(e))
 		if err != nil {
 			t.Fatalf("%+v was decoded and does not decode again: %v", e, err)
 		}
-		e.Time = e.Time.UTC()
 		wantSameEvent(t, again, e)
 	})
 }
