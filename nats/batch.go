@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go/micro"
@@ -41,6 +43,9 @@ func parseOperations(data []byte) ([]Operation, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, badBatch("something follows the batch")
 	}
+	if half := halfCharacter(data); half != "" {
+		return nil, &Error{CodeBadRequest, fmt.Sprintf("the batch has %s, which is half of a character; give a value that is no text as base64, and other bytes of a key as %%FF and the like", half)}
+	}
 	operations := make([]Operation, len(wire))
 	for i, w := range wire {
 		o, err := w.operation()
@@ -50,6 +55,41 @@ func parseOperations(data []byte) ([]Operation, error) {
 		operations[i] = o
 	}
 	return operations, nil
+}
+
+// halfCharacter returns the first escape of valid JSON that is one half of a surrogate pair
+// without the other, or "". The decoder would put something else in its place.
+func halfCharacter(data []byte) string {
+	for {
+		at := bytes.IndexByte(data, '\\')
+		if at < 0 {
+			return ""
+		}
+		data = data[at:]
+		first, escaped := unicodeEscape(data)
+		switch {
+		case !escaped:
+			data = data[2:] // the second may be a backslash
+			continue
+		case !utf16.IsSurrogate(first):
+			data = data[6:]
+			continue
+		}
+		second, _ := unicodeEscape(data[6:])
+		if utf16.DecodeRune(first, second) == utf8.RuneError {
+			return string(data[:6])
+		}
+		data = data[12:]
+	}
+}
+
+// unicodeEscape returns the UTF-16 code unit that valid JSON begins with, if it is one.
+func unicodeEscape(data []byte) (rune, bool) {
+	if len(data) < 6 || data[0] != '\\' || data[1] != 'u' {
+		return 0, false
+	}
+	unit, err := strconv.ParseUint(string(data[2:6]), 16, 16)
+	return rune(unit), err == nil
 }
 
 func badBatch(format string, args ...any) *Error {

@@ -2,11 +2,15 @@ package nats
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/nats-io/nats.go"
+	"pgregory.net/rapid"
 )
 
 func TestServiceBatch(t *testing.T) {
@@ -52,6 +56,11 @@ func TestServiceRefusesBadBatches(t *testing.T) {
 		"a value to delete":  {`[{"op":"delete","key":"a","value":""}]`, "no value"},
 		"a bad base64":       {`[{"op":"put","key":"a","base64":"!"}]`, "base64"},
 		"not UTF-8":          {"[{\"op\":\"put\",\"key\":\"a\",\"value\":\"\xff\"}]", "UTF-8"},
+		"half of a pair":     {`[{"op":"put","key":"a","value":"x\ud83d"}]`, `\ud83d, which is half of a character; give a value that is no text as base64`},
+		"the other half":     {`[{"op":"put","key":"a","value":"\\\uDE00\ud83d\ude00"}]`, `\uDE00, which is half of a character`},
+		"halves in disorder": {`[{"op":"put","key":"a","value":"\ude00\ud83d"}]`, `\ude00, which is half of a character`},
+		"half, and text":     {`[{"op":"put","key":"a","value":"\ud83dude00"}]`, `\ud83d, which is half of a character`},
+		"half in a key":      {`[{"op":"put","key":"a\ud800","value":""}]`, `\ud800, which is half of a character`},
 		"a bad condition":    {`[{"op":"delete","key":"a","if_rev":-1}]`, "if_rev"},
 		"a condition's text": {`[{"op":"delete","key":"a","if_rev":"1"}]`, "if_rev"},
 	} {
@@ -70,6 +79,41 @@ func TestServiceRefusesBadBatches(t *testing.T) {
 	if got := k.request("kv.batch", long, nil); got.code != CodeTooLarge {
 		t.Errorf("a key too long: %+v", got)
 	}
+}
+
+// TestBatchEscapes: text is what JSON says it is, however it is written.
+func TestBatchEscapes(t *testing.T) {
+	got, err := parseOperations([]byte(`[{"op":"put","key":"\ud83d\ude00","value":"\ud83d\uDE00\\\\ud800\\ud800\u00e9\n\"\ufffd"}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key, value := "\U0001F600", "\U0001F600\\\\ud800\\ud800é\n\"\ufffd"; got[0].Key != key || string(got[0].Value) != value {
+		t.Errorf("key %q, value %q; want %q and %q", got[0].Key, got[0].Value, key, value)
+	}
+}
+
+// TestBatchEscapesModel: what is written in escapes is stored as it is, or refused if it is
+// no text.
+func TestBatchEscapesModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		units := rapid.SliceOf(rapid.SampledFrom([]uint16{0xd800, 0xdbff, 0xdc00, 0xdfff, 0xd7ff, 0xe000, 0xfffd, '\\', 'u'})).Draw(t, "units")
+		var escapes strings.Builder
+		for _, unit := range units {
+			if unit == 'u' || unit == '\\' && rapid.Bool().Draw(t, "short") {
+				escapes.WriteString(map[uint16]string{'u': "u", '\\': `\\`}[unit])
+				continue
+			}
+			fmt.Fprintf(&escapes, rapid.SampledFrom([]string{`\u%04x`, `\u%04X`}).Draw(t, "form"), unit)
+		}
+		want := utf16.Decode(units)
+		text := slices.Equal(utf16.Encode(want), units)
+		switch got, err := parseOperations([]byte(`[{"op":"put","key":"k","value":"` + escapes.String() + `"}]`)); {
+		case text && (err != nil || string(got[0].Value) != string(want)):
+			t.Fatalf("%s: %+v, %v; want %q", &escapes, got, err, string(want))
+		case !text && !errors.Is(err, &Error{Code: CodeBadRequest}):
+			t.Fatalf("%s is no text: %+v, %v", &escapes, got, err)
+		}
+	})
 }
 
 // FuzzParseOperations: whatever comes is refused with a code, or says the same as what
