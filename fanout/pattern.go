@@ -12,7 +12,8 @@ const maxPatternBytes = 3 * MaxKeyBytes
 // CheckPattern returns an error wrapping [ErrBadPattern] if pattern is not a
 // pattern in NATS grammar over subject forms (see [SubjectForm]): tokens
 // separated by dots, where * stands for any one token and > for one or more at
-// the end. A pattern without wildcards is the subject form of one key.
+// the end. A pattern without wildcards is the subject form of one key. One that no key
+// can match because the shortest would be longer than [MaxKeyBytes] is none either.
 func CheckPattern(pattern string) error {
 	if pattern == "" {
 		return fmt.Errorf("%w: it is empty; write > for every key", ErrBadPattern)
@@ -46,7 +47,16 @@ func CheckPattern(pattern string) error {
 			}
 		}
 	}
+	if shortest := shortestMatch(pattern); shortest > MaxKeyBytes {
+		return fmt.Errorf("%w: no key matches it, for that would have %d bytes or more; the limit is %d", ErrBadPattern, shortest, MaxKeyBytes)
+	}
 	return nil
+}
+
+// shortestMatch returns the least number of bytes that a key has whose form matches a
+// pattern of good tokens: a byte for each escape, and for each wildcard.
+func shortestMatch(pattern string) int {
+	return len(pattern) - len("FF")*strings.Count(pattern, "%")
 }
 
 // checkToken accepts a token that can occur in a subject form. An escaped dot

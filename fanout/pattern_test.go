@@ -26,6 +26,13 @@ var patterns = []struct {
 	{"a%20b.*", ""},
 	{"é.*", ""},
 	{strings.Repeat("%FF", MaxKeyBytes), ""},
+	{strings.Repeat("a", MaxKeyBytes-2) + ".*", ""},
+	{strings.Repeat("a", MaxKeyBytes-2) + ".>", ""},
+	{"*." + strings.Repeat("%FF", MaxKeyBytes-2), ""},
+	{strings.Repeat("a", MaxKeyBytes-1) + ".>", "no key matches it, for that would have 1025 bytes or more; the limit is 1024"},
+	{strings.Repeat("a", MaxKeyBytes+1) + ".>", "1027 bytes or more; the limit is 1024"},
+	{"*." + strings.Repeat("%FF", MaxKeyBytes-1), "1025 bytes or more"},
+	{strings.Repeat("*.", MaxKeyBytes/2) + "*", "1025 bytes or more"},
 	{"", "> for every key"},
 	{strings.Repeat("%FF", MaxKeyBytes) + "a", "the limit is 3072"},
 	{".", `write "%2E"`},
@@ -79,6 +86,9 @@ func FuzzCheckPattern(f *testing.F) {
 				t.Fatalf("the matcher does not find %q again: %v", pattern, err)
 			}
 		}
+		if key, unescaped := unescape(pattern); unescaped == nil && err == nil && len(key) > MaxKeyBytes {
+			t.Fatalf("%.80q can match no key", pattern)
+		}
 		if literal(pattern) {
 			if _, keyErr := ParseSubjectForm(pattern); (keyErr == nil) != (err == nil) {
 				t.Fatalf("%.80q as a pattern: %v; as a key: %v", pattern, err, keyErr)
@@ -111,6 +121,12 @@ var anyKey = rapid.Map(
 	func(parts []string) string { return strings.Join(parts, "") },
 )
 
+// longKey draws keys of up to the most bytes that one may have.
+var longKey = rapid.Custom(func(t *rapid.T) string {
+	key := strings.Repeat(anyKey.Draw(t, "part"), MaxKeyBytes)
+	return key[:rapid.IntRange(MaxKeyBytes-3, MaxKeyBytes).Draw(t, "length")]
+})
+
 // widen makes a pattern of a key by putting wildcards in place of tokens.
 func widen(t *rapid.T, key string) string {
 	tokens := strings.Split(SubjectForm(key), ".")
@@ -125,9 +141,11 @@ func widen(t *rapid.T, key string) string {
 	return strings.Join(tokens, ".")
 }
 
+// TestWidenedPatternMatches: a pattern that was made of a key, however long, is good and
+// matches what the reference says.
 func TestWidenedPatternMatches(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		key, other := anyKey.Draw(t, "key"), anyKey.Draw(t, "other")
+		key, other := rapid.OneOf(anyKey, longKey).Draw(t, "key"), anyKey.Draw(t, "other")
 		pattern := widen(t, key)
 		if err := CheckPattern(pattern); err != nil {
 			t.Fatalf("the pattern of %q: %v", key, err)
