@@ -1,6 +1,12 @@
 package nats
 
-import "testing"
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+)
 
 // TestRedact holds that credentials never leave the configuration.
 func TestRedact(t *testing.T) {
@@ -17,5 +23,30 @@ func TestRedact(t *testing.T) {
 		if got := Redact(urls); got != want {
 			t.Errorf("%q is shown as %q; want %q", urls, got, want)
 		}
+	}
+}
+
+// TestRedactError: what is said of a URL that is none has no piece of its credentials, and
+// says what is wrong.
+func TestRedactError(t *testing.T) {
+	for url, says := range map[string]string{
+		"nats://user:secret@127.0.0.1:4222:bad": `invalid port ":bad"`,
+		"nats://user:secret@a b":                `invalid character " "`,
+		"nats://user:secret@a%zz":               `invalid URL escape "%zz"`,
+		"nats://user:sec/ret@127.0.0.1:4222":    "write %40 for @",
+		"nats://user:se%cret@127.0.0.1:4222":    "write %40 for @",
+		"nats://user:se cret@127.0.0.1:4222":    "write %40 for @",
+	} {
+		_, err := nats.Connect(url)
+		if err == nil {
+			t.Errorf("%s is taken for a URL", url)
+			continue
+		}
+		if said := RedactError(err).Error(); !strings.Contains(said, says) || strings.Contains(said, "user:") || strings.Contains(said, "sec") || strings.Contains(said, "%cr") {
+			t.Errorf("%s: %q; want %s in it, and no secret", url, said, says)
+		}
+	}
+	if err := RedactError(nats.ErrNoServers); !errors.Is(err, nats.ErrNoServers) {
+		t.Errorf("another error became %v", err)
 	}
 }

@@ -79,13 +79,19 @@ func TestDemoCommand(t *testing.T) {
 	}
 }
 
-// TestDemoCommandWithoutNode ends with one line that says what to do.
+// TestDemoCommandWithoutNode ends with one line that says what to do, and shows no
+// password, whatever is wrong with the URL.
 func TestDemoCommandWithoutNode(t *testing.T) {
-	p := startProcess(t, nil, "demo", "-s", "nats://user:secret@"+freeport.Address(t))
-	if code := p.exit(); code != exitFailed {
-		t.Errorf("exit code %d, want %d", code, exitFailed)
-	}
-	if said := p.stderr.String(); !regexp.MustCompile(`^node demo: cannot connect to nats://127\.0\.0\.1:\d+: .*; is a node running there\?\n$`).MatchString(said) {
-		t.Errorf("said %q", said)
+	for _, c := range []struct {
+		server, want string
+		code         int
+	}{
+		{"nats://user:secret@" + freeport.Address(t), `cannot connect to nats://127\.0\.0\.1:\d+: .*; is a node running there\?`, exitFailed},
+		{"nats://user:secret@127.0.0.1:4222:bad", `cannot connect to nats://127\.0\.0\.1:4222:bad: invalid port ":bad" after host; is a node running there\?`, exitFailed},
+		{"", `--server is empty; give the URL of a server; see node demo --help`, exitUsage},
+	} {
+		if _, said := command(t, nil, c.code, "demo", "-s", c.server); !regexp.MustCompile(`^node demo: `+c.want+`\n$`).MatchString(said) || strings.Contains(said, "secret") {
+			t.Errorf("%q: said %q", c.server, said)
+		}
 	}
 }

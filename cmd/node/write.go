@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
@@ -23,6 +24,14 @@ Exit codes: 0 stopped in order, 1 no connection, 2 wrong flags.`
 
 type demoFlags struct {
 	Server string `short:"s" placeholder:"URL,..." default:"nats://127.0.0.1:4222" help:"NATS servers (${default})."`
+}
+
+// Validate refuses what no server would make right.
+func (f *demoFlags) Validate() error {
+	if strings.Trim(f.Server, ", ") == "" {
+		return errors.New("--server is empty; give the URL of a server")
+	}
+	return nil
 }
 
 const (
@@ -52,7 +61,7 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 		natsgo.ReconnectHandler(func(c *natsgo.Conn) { say("connected again, to %s", c.ConnectedUrlRedacted()) }),
 	)
 	if err != nil {
-		say("cannot connect to %s: %v; is a node running there?", nats.Redact(f.Server), err)
+		say("cannot connect to %s: %v; is a node running there?", nats.Redact(f.Server), nats.RedactError(err))
 		return exitFailed
 	}
 	defer conn.Close()

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -99,9 +98,7 @@ func (c *connection) connect(say *sayer) (*natsgo.Conn, error) {
 	)
 	conn, err := natsgo.Connect(c.Server, options...)
 	if err != nil {
-		if parse, ok := errors.AsType[*url.Error](err); ok {
-			err = parse.Err // without the URL
-		}
+		err = nats.RedactError(err)
 		return nil, fmt.Errorf("cannot connect to %s: %w%s", nats.Redact(c.Server), err, hint(err))
 	}
 	return conn, nil
