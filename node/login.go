@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
-	"github.com/nats-io/nkeys"
 
 	"github.com/watchcast/watchcast/nats"
 )
@@ -65,15 +63,8 @@ func (l NATSLogin) check() error {
 	case l.Creds != "" && l.NKey != "":
 		return fmt.Errorf("it has Creds %s and NKey %s; give one", l.Creds, l.NKey)
 	case l.Creds != "":
-		data, err := os.ReadFile(l.Creds)
-		if err != nil {
+		if err := nats.CheckCreds(l.Creds); err != nil {
 			return fmt.Errorf("the credentials: %w", err)
-		}
-		if _, err = nkeys.ParseDecoratedJWT(data); err == nil {
-			_, err = nkeys.ParseDecoratedUserNKey(data)
-		}
-		if err != nil {
-			return fmt.Errorf("the credentials: %s holds no JWT and key of a user, as nsc writes them", l.Creds)
 		}
 	case l.NKey != "":
 		if _, err := natsgo.NkeyOptionFromSeed(l.NKey); err != nil {

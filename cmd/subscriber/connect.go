@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 
+	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -26,9 +28,12 @@ type connection struct {
 	InboxPrefix string `name:"inbox-prefix" placeholder:"SUBJECT" default:"_INBOX" help:"Where answers come in, if the user has a place of its own (${default})."`
 }
 
-// check refuses flags that do not go together, and files that are not there.
-func (c *connection) check() error {
+// check refuses flags that do not go together, files that are not there, and a place for
+// answers where none would come.
+func (c *connection) check(subjects nats.Subjects) error {
 	switch {
+	case strings.Trim(c.Server, ", ") == "":
+		return errors.New("--server is empty; give the URL of a server")
 	case c.Password != "" && c.User == "":
 		return errors.New("--password needs --user")
 	case (c.TLSCert == "") != (c.TLSKey == ""):
@@ -44,6 +49,25 @@ func (c *connection) check() error {
 		}
 		if _, err := os.Stat(f.path); err != nil {
 			return fmt.Errorf("%s: %w", f.flag, err)
+		}
+	}
+	if c.Creds != "" {
+		if err := nats.CheckCreds(c.Creds); err != nil {
+			return fmt.Errorf("--creds: %w", err)
+		}
+	}
+	return c.checkInbox(subjects)
+}
+
+// checkInbox refuses what is no subject, for which the client library sends nothing or the
+// broker cuts the connection, and what belongs to the nodes.
+func (c *connection) checkInbox(subjects nats.Subjects) error {
+	if _, err := fanout.ParseSubjectForm(c.InboxPrefix); err != nil {
+		return fmt.Errorf("--inbox-prefix is %q; give tokens of letters and digits separated by dots, such as _INBOX", c.InboxPrefix)
+	}
+	for _, theirs := range slices.Concat(subjects.PublishedByNodes(), subjects.AnsweredByNodes()) {
+		if strings.HasPrefix(c.InboxPrefix+".", strings.TrimSuffix(theirs, ">")) {
+			return fmt.Errorf("--inbox-prefix is %q, but what matches %s belongs to the nodes; give another, such as _INBOX", c.InboxPrefix, theirs)
 		}
 	}
 	return nil
@@ -63,7 +87,7 @@ func (c *connection) options() ([]natsgo.Option, error) {
 	if c.Nkey != "" {
 		nkey, err := natsgo.NkeyOptionFromSeed(c.Nkey)
 		if err != nil {
-			return nil, fmt.Errorf("--nkey: %w", err)
+			return nil, fmt.Errorf("--nkey: %s holds no seed of a user: %w", c.Nkey, err)
 		}
 		options = append(options, nkey)
 	}

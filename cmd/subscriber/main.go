@@ -106,13 +106,16 @@ var errUsage = errors.New("wrong flags")
 func (f *flags) check() error {
 	subjects := f.subjects()
 	err := subjects.Check()
+	if f.JSON && f.Stats {
+		err = errors.New("--json prints changes and --stats figures in their place; give one")
+	}
 	for _, pattern := range f.Patterns {
 		if err == nil {
 			err = fanout.CheckPattern(pattern)
 		}
 	}
 	if err == nil {
-		err = f.connection.check()
+		err = f.connection.check(subjects)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %s", errUsage, plain(err))
