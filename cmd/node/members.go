@@ -38,7 +38,18 @@ type membersFlags struct {
 
 type memberFlags struct {
 	membersFlags `embed:""`
-	ID           string `arg:"" env:"-" help:"The node's id."`
+	ID           memberID `arg:"" env:"-" help:"The node's id."`
+}
+
+type memberID string
+
+// Validate refuses ids that no path of a URL can end with, so no node would be asked about
+// them; it says itself which others are of no member.
+func (id memberID) Validate() error {
+	if id == "" || id == "." || id == ".." {
+		return fmt.Errorf("%q is no node's id; node members lists them", id)
+	}
+	return nil
 }
 
 // membersCommand is the command of that name, or one of memberChanges.
@@ -68,10 +79,10 @@ func membersCommand(ctx context.Context, name string, args []string, stdout, std
 			if err := askNode(ctx, http.MethodGet, f.httpFlags, "/v1/status", &status); err != nil {
 				return err
 			}
-			f.ID = status.ID
+			f.ID = memberID(status.ID)
 		}
 		c := memberChanges[name]
-		if err := askNode(ctx, c.method, f.httpFlags, "/v1/members/"+url.PathEscape(f.ID)+c.verb, nil); err != nil {
+		if err := askNode(ctx, c.method, f.httpFlags, "/v1/members/"+url.PathEscape(string(f.ID))+c.verb, nil); err != nil {
 			return err
 		}
 		fmt.Fprintln(stdout, f.ID, c.done)
