@@ -81,7 +81,7 @@ type Config struct {
 	// JoinRoutes are the Routes addresses of other nodes.
 	JoinRoutes []string
 	// ClusterSecret is what the brokers of a cluster show each other. Required
-	// with Routes, the same on every node; 8 bytes or more.
+	// with Routes, and of no use without; the same on every node; 8 bytes or more.
 	ClusterSecret string
 	// MaxPayload is the longest message the embedded broker takes, in bytes,
 	// 64 KiB to 64 MiB. A new cluster allows values 4 KiB shorter than the
@@ -303,6 +303,9 @@ func (c *Config) checkBroker() error {
 	}
 	if c.Routes != "" && len(c.ClusterSecret) < 8 {
 		return badConfig("ClusterSecret has %d bytes; brokers that form routes need the same secret of 8 or more", len(c.ClusterSecret))
+	}
+	if c.Routes == "" && c.ClusterSecret != "" {
+		return badConfig("ClusterSecret is for Routes, where this node's broker listens for the others; give Routes, or leave it out")
 	}
 	return nil
 }

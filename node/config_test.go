@@ -47,6 +47,8 @@ func TestBadConfig(t *testing.T) {
 		{"external broker and joined routes", Config{NATSURL: "nats://127.0.0.1:4222", JoinRoutes: []string{"127.0.0.1:6222"}}, []string{"NATSURL", "JoinRoutes"}},
 		{"joined routes only", Config{JoinRoutes: []string{"127.0.0.1:6222"}}, []string{"JoinRoutes", "Routes", "the address"}},
 		{"routes without a secret", Config{Routes: "127.0.0.1:6222"}, []string{"ClusterSecret", "0 bytes", "8 or more"}},
+		{"a secret without routes", Config{ClusterSecret: "long enough"}, []string{"ClusterSecret", "give Routes"}},
+		{"a secret for an external broker", Config{NATSURL: "nats://127.0.0.1:4222", ClusterSecret: "long enough"}, []string{"ClusterSecret", "Routes", "leave it out"}},
 		{"routes with a short secret", Config{Routes: "127.0.0.1:6222", ClusterSecret: "secret!"}, []string{"ClusterSecret", "7 bytes", "8 or more"}},
 		{"joined route without a port", Config{Routes: "127.0.0.1:6222", ClusterSecret: "long enough", JoinRoutes: []string{"there"}}, []string{"JoinRoutes", `"there"`, "host:port"}},
 		{"NATS without a port", Config{NATS: "127.0.0.1"}, []string{"NATS", `"127.0.0.1"`, "host:port"}},

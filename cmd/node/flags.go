@@ -78,7 +78,7 @@ type flags struct {
 	RaftCA          string            `name:"raft-ca" placeholder:"FILE" group:"Cluster" help:"The CA of every node's certificate; of this cluster alone."`
 	Routes          string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the brokers of the other nodes here."`
 	JoinRoutes      []string          `placeholder:"HOST:PORT" group:"Cluster" help:"Where the brokers of the other nodes listen."`
-	ClusterSecret   string            `placeholder:"SECRET" group:"Cluster" help:"What the brokers of a cluster show each other, 8 bytes or more; better in the environment than on the command line."`
+	ClusterSecret   string            `placeholder:"SECRET" group:"Cluster" help:"What the brokers of a cluster show each other; with --routes, 8 bytes or more, better in the environment than on the command line."`
 	ElectionTimeout time.Duration     `placeholder:"TIME" default:"250ms" group:"Cluster" help:"How long without a leader before an election (${default}); longer where the network or the machines pause."`
 	Insecure        bool              `group:"Cluster" help:"Allow addresses that others can reach though clients need no credentials there (see --nats-config and --http-token-file), and though Raft (see --raft-cert) and routes are not encrypted."`
 
