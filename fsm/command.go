@@ -3,7 +3,6 @@ package fsm
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -131,7 +130,10 @@ var commandFields = [...]struct{ required, optional fieldSet }{
 // belong to the operation are left out. It does not check anything: what is
 // wrong with a command, a replica says when it applies it.
 func (c Command) Append(dst []byte) []byte {
-	return c.appendMessage(append(slices.Grow(dst, c.room()), commandVersion))
+	if dst == nil {
+		dst = make([]byte, 0, c.room())
+	}
+	return c.appendMessage(append(dst, commandVersion))
 }
 
 // room is what a put or delete takes encoded, version included, so that it is allocated

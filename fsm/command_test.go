@@ -57,7 +57,7 @@ func TestCommandIsAllocatedOnce(t *testing.T) {
 		put("a", long).ttl(MaxTTL).id(long).when(math.MaxInt64), del("a").at(1 << 40).id("id").when(1 << 50),
 	} {
 		if n := testing.AllocsPerRun(10, func() { c.Append(nil) }); n != 1 {
-			t.Errorf("%v: %v allocations", c, n)
+			t.Errorf("op %v, key of %d bytes, request id %q: %v allocations", c.Op, len(c.Key), c.RequestID, n)
 		}
 	}
 }
