@@ -29,10 +29,10 @@ func (n *Node) Backup(ctx context.Context, out io.Writer, opts ...ReadOption) (f
 
 // capture returns the state that a backup is to hold.
 func (n *Node) capture(ctx context.Context, opts []ReadOption) (*fsm.Backup, error) {
-	if err := n.readable(ctx, opts); err != nil {
+	b, err := read(ctx, n, opts, func() (*fsm.Backup, error) { return n.machine.Backup(), nil })
+	if err != nil {
 		return nil, err
 	}
-	b := n.machine.Backup()
 	if b.Info().Cluster.ID == "" {
 		return nil, fmt.Errorf("%w: it has applied nothing yet, so there is nothing to back up", ErrBehind)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/watchcast/watchcast/fanout"
 	"github.com/watchcast/watchcast/fsm"
 	"github.com/watchcast/watchcast/nats"
 )
@@ -243,13 +244,31 @@ func (b backend) Linearize(ctx context.Context) error {
 	return serviceError(b.node.reads.wait(ctx))
 }
 
+// Get, List and Since come behind Linearize.
 func (b backend) Get(key string) (nats.Entry, error) {
-	e, err := b.node.machine.Get(key)
+	e, err := settled(b.node, func() (fsm.Entry, error) { return b.node.machine.Get(key) })
 	entry := nats.Entry{Value: e.Value, Revision: e.Revision}
 	if e.Expires != 0 {
 		entry.TTL = max(e.Expires-b.epoch.clock.now(), 1)
 	}
 	return entry, serviceError(err)
+}
+
+func (b backend) List(filter fanout.Filter) (nats.Listing, error) {
+	return b.settled(func() (nats.Listing, error) { return b.lister.List(filter) })
+}
+
+func (b backend) Since(filter fanout.Filter, revision uint64) (nats.Listing, error) {
+	return b.settled(func() (nats.Listing, error) { return b.lister.Since(filter, revision) })
+}
+
+// settled is the function of that name for what has errors with codes.
+func (b backend) settled(get func() (nats.Listing, error)) (nats.Listing, error) {
+	l, err := settled(b.node, get)
+	if err == ErrRestoring {
+		err = serviceError(err)
+	}
+	return l, err
 }
 
 // coded is a pending command whose errors carry codes.

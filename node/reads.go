@@ -35,10 +35,7 @@ func (n *Node) Get(ctx context.Context, key string, opts ...ReadOption) (fsm.Ent
 	if err := fanout.CheckKey(key); err != nil {
 		return fsm.Entry{}, err
 	}
-	if err := n.readable(ctx, opts); err != nil {
-		return fsm.Entry{}, err
-	}
-	return n.machine.Get(key)
+	return read(ctx, n, opts, func() (fsm.Entry, error) { return n.machine.Get(key) })
 }
 
 // List returns the entries whose keys match pattern (see [fanout.CheckPattern]), at
@@ -49,10 +46,7 @@ func (n *Node) List(ctx context.Context, pattern string, opts ...ReadOption) (fs
 	if err != nil {
 		return fsm.Listing{}, err
 	}
-	if err := n.readable(ctx, opts); err != nil {
-		return fsm.Listing{}, err
-	}
-	return n.machine.List(filter), nil
+	return read(ctx, n, opts, func() (fsm.Listing, error) { return n.machine.List(filter), nil })
 }
 
 // Since returns what has changed above revision, of the keys that match pattern (see
@@ -65,25 +59,40 @@ func (n *Node) Since(ctx context.Context, pattern string, revision uint64, opts 
 	if err != nil {
 		return fsm.Changes{}, err
 	}
-	if err := n.readable(ctx, opts); err != nil {
-		return fsm.Changes{}, err
-	}
-	return n.machine.Since(filter, revision)
+	return read(ctx, n, opts, func() (fsm.Changes, error) { return n.machine.Since(filter, revision) })
 }
 
-// readable returns when the state is as current as the options want it.
-func (n *Node) readable(ctx context.Context, opts []ReadOption) error {
+// read returns what get reads of a state that is as current as the options want it.
+func read[T any](ctx context.Context, n *Node, opts []ReadOption, get func() (T, error)) (v T, err error) {
 	var o readOptions
 	for _, option := range opts {
 		option(&o)
 	}
 	if o.stale {
-		return n.await(ctx, o.min)
+		if err = n.await(ctx, o.min); err != nil {
+			return v, err
+		}
+		return get()
 	}
-	if _, err := n.lead(ctx); err != nil {
-		return err
+	if _, err = n.lead(ctx); err == nil {
+		err = n.reads.wait(ctx)
 	}
-	return n.reads.wait(ctx)
+	if err != nil {
+		return v, err
+	}
+	return settled(n, get)
+}
+
+// settled returns what get reads, unless that may be of a backup that is being restored:
+// that may have begun since it was proven that this node leads, and what it brings counts
+// once a majority has it.
+func settled[T any](n *Node, get func() (T, error)) (T, error) {
+	v, err := get()
+	if n.gate.isClosed() {
+		var none T
+		return none, ErrRestoring
+	}
+	return v, err
 }
 
 // await returns when the node has applied the command of that revision.

@@ -15,6 +15,47 @@ import (
 	"github.com/watchcast/watchcast/nats"
 )
 
+// TestReadBesideRestore: a restore may begin between the proof that a node leads and the
+// read. What that finds may be of a backup that only this node has yet, so it does not
+// count; a stale read does.
+func TestReadBesideRestore(t *testing.T) {
+	t.Parallel()
+	ctx := bounded(t)
+	n := lead(t, single(t))
+	put(t, n, "k", "v")
+	get := func() (int, error) {
+		if err := n.gate.close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		return 1, nil
+	}
+	if v, err := read(ctx, n, nil, get); !errors.Is(err, ErrRestoring) || v != 0 {
+		t.Errorf("read: %d, %v", v, err)
+	}
+	e, _ := n.currentEpoch()
+	b := n.backend(e)
+	var coded *nats.Error
+	if _, err := b.Get("k"); !errors.As(err, &coded) || coded.Code != nats.CodeUnavailable {
+		t.Errorf("get over NATS: %v", err)
+	}
+	every, err := fanout.PatternFilter(">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.List(every); !errors.As(err, &coded) || coded.Code != nats.CodeUnavailable {
+		t.Errorf("list over NATS: %v", err)
+	}
+	n.gate.open()
+	var gone *nats.GoneError
+	if _, err := b.Since(every, 1<<40); !errors.As(err, &gone) {
+		t.Errorf("since over NATS, from what there is not: %v", err)
+	}
+	if v, err := read(ctx, n, []ReadOption{Stale(0)}, get); err != nil || v != 1 {
+		t.Errorf("stale read: %d, %v", v, err)
+	}
+	n.gate.open()
+}
+
 // TestList lists what a pattern matches, at one revision, in key order, whatever is
 // written while the listing is read.
 func TestList(t *testing.T) {
