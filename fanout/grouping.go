@@ -34,8 +34,8 @@ type groupSlot struct {
 
 // split returns a group for each key of events that may be watched; if first is given,
 // of those keys for which it reports true, and others returns the rest, of which it is not
-// even asked before that whether they may be watched. The groups are
-// valid until forget is called, which must be done before the next split.
+// even asked before that whether they may be watched. The groups are valid until forget is
+// called, which must be done before the next split.
 func (g *grouping) split(events []*Event, first func(hash uintptr) bool) []group {
 	if len(events) == 1 {
 		g.groups = append(g.groups, group{events: events, hash: g.hash(events[0].Key)})

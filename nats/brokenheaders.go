@@ -23,7 +23,7 @@ func brokenHeaders(req micro.Request) bool {
 		return true
 	}
 	field := v.FieldByName("msg")
-	if field.Type() != reflect.TypeFor[*nats.Msg]() {
+	if !field.IsValid() || field.Type() != reflect.TypeFor[*nats.Msg]() {
 		return true
 	}
 	m := (*nats.Msg)(field.UnsafePointer())

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
 )
 
 // TestBrokenHeadersAreRefused: a request with headers of which one line cannot be read is
@@ -59,3 +60,30 @@ func TestNoHeadersAreNotBroken(t *testing.T) {
 		t.Errorf("with another header: %+v", a)
 	}
 }
+
+// TestUnknownRequestIsBroken: where it cannot be told whether there were headers, they count
+// as broken, and nothing panics: if package micro came to keep its message elsewhere.
+func TestUnknownRequestIsBroken(t *testing.T) {
+	type bare struct{ micro.Request }
+	type elsewhere struct {
+		micro.Request
+		msg []byte
+	}
+	none := headless{}
+	for _, req := range []micro.Request{none, bare{none}, &bare{none}, &elsewhere{none, nil}} {
+		if !brokenHeaders(req) {
+			t.Errorf("%T: its headers count as read", req)
+		}
+	}
+	if brokenHeaders(headless{h: micro.Headers{"X-Other": {"y"}}}) {
+		t.Error("headers that were read count as broken")
+	}
+}
+
+// headless is a request of which only the headers are looked at.
+type headless struct {
+	micro.Request
+	h micro.Headers
+}
+
+func (r headless) Headers() micro.Headers { return r.h }

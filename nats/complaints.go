@@ -33,6 +33,6 @@ func (c *complaints) admit(now time.Time) (held int, due bool) {
 // complain logs that something cannot be received.
 func (r *responder) complain(text string, e *micro.NATSError) {
 	if held, due := r.complaints.admit(time.Now()); due {
-		r.logger.Warn(text, "subject", e.Subject, "error", e.Description, "held_back", held)
+		r.logger.Warn(text, "subject", e.Subject, "error", e.Description, "repeated", held)
 	}
 }

@@ -8,7 +8,8 @@ import (
 )
 
 // CheckCreds returns an error if the file does not hold the credentials of a user, as
-// [nats.UserCredentials] needs them: that reads it at each connect only, and names it not.
+// [nats.UserCredentials] needs them: that reads it only when it connects, and does not say
+// which file it was.
 func CheckCreds(path string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
