@@ -136,7 +136,7 @@ func (w *world) steps() []step {
 		}},
 		{"the third node looks gone", 1, leads, func(_ *rapid.T, c *chief) {
 			c.audience.Gone("c")
-			w.answered = time.Time{}
+			c.answered = time.Time{}
 		}},
 		{"the other leader looks gone", 1, leads, func(_ *rapid.T, c *chief) {
 			for _, other := range w.chiefs {
@@ -175,7 +175,7 @@ func (w *world) wantSafe(t *rapid.T, c *chief) {
 	c.conn[len(c.conn)-1].beacon.Safe = safe
 	grew := safe > c.safe
 	c.safe = safe
-	if !grew || w.now.Sub(w.answered) > AckPatience || !w.counts || w.last.Term != c.term {
+	if !grew || w.now.Sub(c.answered) > AckPatience || !w.counts || w.last.Term != c.term {
 		return
 	}
 	if r := w.missing(c.from, safe, w.last.Lost); r != 0 {

@@ -43,6 +43,7 @@ type chief struct {
 	next, batch, handed uint64 // published so far, to be published, highest ever
 	confirmed, heard    uint64
 	safe                uint64
+	answered            time.Time // when it last heard an acknowledgement of its term; that of its election if it counts the third node from then on
 	made, seq           uint64
 	draft               *Beacon  // whose routes are read and the rest is not
 	conn, old           []packet // to its broker: of the connection, and of one that was lost
@@ -63,8 +64,7 @@ type world struct {
 	covered  []Range         // resets that it has had
 	floor    uint64          // what the node had when it began to count
 	counts   bool
-	last     Ack       // newest
-	answered time.Time // when the leader heard the last one
+	last     Ack // newest
 }
 
 func newWorld() *world {
@@ -96,6 +96,9 @@ func (w *world) elect(c *chief) {
 		leads: true, term: w.term, from: from, first: true, next: from, batch: from, handed: from, confirmed: from,
 	}
 	c.audience.lead(c.term, from, w.now)
+	if c.audience.members["c"].counts {
+		c.answered = w.now
+	}
 }
 
 // publish does the next step of a publisher's stream.
@@ -200,7 +203,7 @@ func (w *world) tell(c *chief, p packet) {
 	}
 	lost, _ := c.audience.ack(*p.ack, c.confirmed, w.now)
 	if c.leads && p.ack.Term == c.term {
-		w.answered = w.now
+		c.answered = w.now
 	}
 	if lost != nil && c.leads {
 		c.conn = append(c.conn, packet{reset: lost})
