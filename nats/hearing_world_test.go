@@ -96,7 +96,7 @@ func (w *world) elect(c *chief) {
 		leads: true, term: w.term, from: from, first: true, next: from, batch: from, handed: from, confirmed: from,
 	}
 	c.audience.lead(c.term, from, w.now)
-	if c.audience.members["c"].counts {
+	if !c.audience.members["c"].gone {
 		c.answered = w.now
 	}
 }
