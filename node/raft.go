@@ -209,7 +209,6 @@ func founders(c *Config, self raft.Transport) raft.Configuration {
 	return conf
 }
 
-// shutdown ends Raft.
 // shutdown ends Raft once it has answered what is under way, for which it has so long.
 func (n *consensus) shutdown(patience time.Duration) error {
 	n.calls.end(patience)
