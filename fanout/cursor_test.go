@@ -147,8 +147,8 @@ func TestClosedCursorIsForgotten(t *testing.T) {
 // revisions above its own is gone.
 func TestCursorStartsExactly(t *testing.T) {
 	r := newTestRing(t, 8)
-	var held []int
-	for rev := 10; rev <= 90; rev += 10 {
+	var held []int64
+	for rev := int64(10); rev <= 90; rev += 10 {
 		for _, e := range batchOf(uint64(rev), "a", "b") {
 			r.Push(e)
 		}
@@ -157,8 +157,8 @@ func TestCursorStartsExactly(t *testing.T) {
 		}
 	}
 	r.Flush()
-	for after := range 100 {
-		want := []int{}
+	for after := range int64(100) {
+		want := []int64{}
 		if after < 50 {
 			want = append(want, -(after + 1), -50)
 		}

@@ -57,15 +57,15 @@ func same(got, want *Event) bool {
 
 // revisions sums up events for a comparison: a change as its revision, a Lagged
 // event as the negative ends of its range.
-func revisions(events []*Event) []int {
-	list := []int{}
+func revisions(events []*Event) []int64 {
+	list := []int64{}
 	for _, e := range events {
 		if e.Op == Lagged {
-			list = append(list, -int(e.PrevRevision))
-			list = append(list, -int(e.Revision))
+			list = append(list, -int64(e.PrevRevision))
+			list = append(list, -int64(e.Revision))
 			continue
 		}
-		list = append(list, int(e.Revision))
+		list = append(list, int64(e.Revision))
 	}
 	return list
 }
@@ -82,10 +82,10 @@ func (c *Cursor) pollAll() []*Event {
 	}
 }
 
-func wantPoll(t *testing.T, c *Cursor, want ...int) {
+func wantPoll(t *testing.T, c *Cursor, want ...int64) {
 	t.Helper()
 	from := c.Last()
-	if got := revisions(c.pollAll()); !slices.Equal(got, append([]int{}, want...)) {
+	if got := revisions(c.pollAll()); !slices.Equal(got, append([]int64{}, want...)) {
 		t.Fatalf("a cursor that stood at %d read %v, want %v", from, got, want)
 	}
 }
@@ -149,12 +149,12 @@ func TestRingFullLapUnflushed(t *testing.T) {
 			t.Fatalf("Len is %d while everything published is gone", n)
 		}
 		r.Flush()
-		held := []int{int(staged) + 1, int(staged) + 2, int(staged) + 3, int(staged) + 4}
-		lost := func(from int) []int {
+		held := []int64{int64(staged) + 1, int64(staged) + 2, int64(staged) + 3, int64(staged) + 4}
+		lost := func(from int64) []int64 {
 			if from == held[0] {
 				return held
 			}
-			return append([]int{-from, -held[0] + 1}, held...)
+			return append([]int64{-from, -held[0] + 1}, held...)
 		}
 		wantPoll(t, behind, lost(1)...)
 		wantPoll(t, fresh, lost(1)...)
@@ -231,7 +231,11 @@ func TestRingWriterAllocatesNothing(t *testing.T) {
 
 func wantEvents(t rapid.TB, got []*Event, want ...int) {
 	t.Helper()
-	if got := revisions(got); !slices.Equal(got, append([]int{}, want...)) {
+	list := []int64{}
+	for _, revision := range want {
+		list = append(list, int64(revision))
+	}
+	if got := revisions(got); !slices.Equal(got, list) {
 		t.Fatalf("got %v, want %v", got, want)
 	}
 }

@@ -131,7 +131,7 @@ func TestBadCommands(t *testing.T) {
 		"values of no bytes":       initOf("x", 0),
 		"values of negative bytes": initOf("x", -1),
 		"values too long":          initOf("x", MaxValueLimit+1),
-		"values of 2^32+1 bytes":   initOf("x", math.MaxUint32+2),
+		"values of 2^32+1 bytes":   message(appendUint(nil, fieldOp, uint64(CommandInit)), appendBytes(nil, fieldClusterID, "x"), appendUint(nil, fieldMaxValue, math.MaxUint32+2)),
 		"batch in a put":           message(op, key, value, appendBytes(nil, fieldBatch, "")),
 		"no batch":                 message(batchOp),
 		"key of a batch":           message(batchOp, key, appendBytes(nil, fieldBatch, "")),

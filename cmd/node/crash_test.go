@@ -310,7 +310,7 @@ func TestLogEndsBelowRecord(t *testing.T) {
 	if err := json.Unmarshal(data, &record); err != nil {
 		t.Fatal(err)
 	}
-	record["revision"] = 1 << 40
+	record["revision"] = uint64(1 << 40)
 	if data, err = json.Marshal(record); err != nil {
 		t.Fatal(err)
 	}

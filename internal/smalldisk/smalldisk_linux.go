@@ -100,7 +100,7 @@ func (d *Disk) Free() int64 {
 	if err := unix.Statfs(d.Dir, &s); err != nil {
 		d.t.Fatal(err)
 	}
-	return int64(s.Bavail) * s.Bsize
+	return int64(s.Bavail) * int64(s.Bsize)
 }
 
 // MakeRoom gives back what Fill took.
