@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"sync"
 )
 
@@ -49,13 +48,7 @@ func (n *Node) obeyFailure(ctx context.Context) {
 		return
 	}
 	n.log.Error("stopped by itself", "error", n.failure.err)
-	patience := answerPatience
-	if errors.Is(n.failure.err, ErrStorage) {
-		// It steps down at the next entry, and answers. An election timeout later it
-		// would stand for election, and panic because it cannot store its term.
-		patience = n.config.ElectionTimeout / 2
-	}
-	if err := n.consensus.shutdown(patience); err != nil {
+	if err := n.consensus.shutdown(); err != nil {
 		n.log.Error("end raft", "error", err)
 	}
 }

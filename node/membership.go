@@ -198,6 +198,11 @@ func (n *Node) configure(ctx context.Context, what, id string, start func(timeou
 	done := make(chan error, 1)
 	go func() { // a Raft future cannot be given up
 		defer n.waits.Done()
+		if _, ok := n.consensus.calls.enter(); !ok {
+			done <- n.whyEnded()
+			return
+		}
+		defer n.consensus.calls.leave()
 		done <- raftError(start(enqueueTimeout).Error())
 	}()
 	select {

@@ -260,7 +260,7 @@ func (n *Node) startConsensus() error {
 		return err
 	}
 	n.consensus.acquainted.setMembers(n.voters)
-	n.onClose("raft", func() error { return n.consensus.shutdown(answerPatience) })
+	n.onClose("raft", n.consensus.shutdown)
 	n.joining.Store(n.consensus.joining)
 	n.peers = newPeers(n.consensus.secure)
 	n.startPeers()

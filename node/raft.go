@@ -209,9 +209,9 @@ func founders(c *Config, self raft.Transport) raft.Configuration {
 	return conf
 }
 
-// shutdown ends Raft once it has answered what is under way, for which it has so long.
-func (n *consensus) shutdown(patience time.Duration) error {
-	n.calls.end(patience)
+// shutdown ends Raft once it has answered what is under way.
+func (n *consensus) shutdown() error {
+	n.calls.end()
 	n.restoring.Lock()
 	defer n.restoring.Unlock()
 	return n.raft.Shutdown().Error()

@@ -29,7 +29,7 @@ func (n *Node) setRemoved(removed bool) {
 // log may never tell it: it is sent the log as far as that once, and then no more.
 func (n *Node) left() {
 	n.setRemoved(true)
-	if err := n.consensus.shutdown(answerPatience); err != nil {
+	if err := n.consensus.shutdown(); err != nil {
 		n.log.Warn("Raft was not ended", "error", err)
 	}
 }

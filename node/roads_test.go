@@ -155,7 +155,7 @@ func kill(t *testing.T, n, next *Node) {
 			t.Logf("%s leads no more, and does not choose who is next: %v", n.ID(), err)
 		}
 	}
-	if err := n.consensus.shutdown(answerPatience); err != nil {
+	if err := n.consensus.shutdown(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -12,10 +12,6 @@ const (
 	// before a write is given a timeout for the first part of it. Raft's queue has room for
 	// twice as many (maxAppendEntries), so they find room there, however long the log takes.
 	freeWrites = maxAppendEntries / 2
-
-	// answerPatience is how long calls are waited for before Raft is ended. Without a log or a
-	// majority they are answered within a lease.
-	answerPatience = 5 * time.Second
 )
 
 // underWay counts the calls of Raft that it answers by way of its queues: writes, barriers
@@ -23,7 +19,9 @@ const (
 //
 // Raft answers nothing that is in its queues when it ends, and what comes there later
 // finds its way in now and then, too. Who waits would wait for ever. So before it is ended
-// no more are let in, and those that are under way are waited for.
+// no more are let in, and those that are under way are waited for, however long that takes:
+// while it runs it answers, without a log or a majority within a lease, and while it stands
+// still, at a disk say, it could not be ended either.
 //
 // And a timeout costs a write a timer, two objects and a tenth of all that it allocates, to
 // guard against a full queue; so while there are few calls, there is none.
@@ -49,18 +47,12 @@ func (u *underWay) enter() (timeout time.Duration, ok bool) {
 // leave counts a call no more, which has been answered.
 func (u *underWay) leave() { u.calls.Add(-1) }
 
-// end lets no more calls in, and returns when those under way have been answered, or false
-// if that takes too long.
-func (u *underWay) end(patience time.Duration) bool {
+// end lets no more calls in, and returns when those under way have been answered.
+func (u *underWay) end() {
 	u.ended.Store(true) // before the count is looked at, as enter does it the other way round
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for late := time.After(patience); u.calls.Load() > 0; {
-		select {
-		case <-tick.C:
-		case <-late:
-			return false
-		}
+	for u.calls.Load() > 0 {
+		<-tick.C
 	}
-	return true
 }

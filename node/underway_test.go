@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // TestUnderWay: as many calls as surely find room in Raft's queue need no timeout; more do
@@ -30,19 +32,25 @@ func TestUnderWay(t *testing.T) {
 		u.leave()
 		u.leave()
 		enter(0, "when two were answered")
-		if u.end(time.Second) {
-			t.Error("it ends beside calls that are under way")
-		}
+		var ended atomic.Bool
+		go func() {
+			u.end()
+			ended.Store(true)
+		}()
+		synctest.Wait()
 		if _, ok := u.enter(); ok {
 			t.Error("a call is let in at the end")
 		}
-		go func() {
-			time.Sleep(time.Second / 2)
-			for range freeWrites {
-				u.leave()
-			}
-		}()
-		if !u.end(time.Second) {
+		for range freeWrites - 1 {
+			u.leave()
+		}
+		time.Sleep(time.Hour)
+		if ended.Load() {
+			t.Error("it ends beside a call that is under way")
+		}
+		u.leave()
+		time.Sleep(time.Second)
+		if !ended.Load() {
 			t.Error("it does not end though all are answered")
 		}
 	})
@@ -88,6 +96,45 @@ func TestFailsUnderLoad(t *testing.T) {
 		}
 		within(t, "the node closes", n.Close)
 	}
+}
+
+// TestFailsWhileApplying: a node whose disk fails while its state machine is behind answers
+// what that has still to apply, however long it takes.
+func TestFailsWhileApplying(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	r := n.consensus.raft
+	n.compaction.mu.Lock() // which holds up whoever applies
+	held := sync.OnceFunc(n.compaction.mu.Unlock)
+	defer held()
+	answers := make(chan error)
+	const writes = 10
+	for range writes { // each in a batch of its own, the first of which is being applied
+		last := r.LastIndex()
+		go func() {
+			_, err := n.Put(context.Background(), "k", nil)
+			answers <- err
+		}()
+		eventually(t, "it is to be applied", func() bool { return r.AppliedIndex() > last })
+	}
+	n.consensus.logs.(*storage).write("append to the Raft log", func() error { return syscall.ENOSPC })
+	<-n.Failed()
+	last := r.LastIndex()
+	future := r.Apply(nil, 0) // finds that the log cannot be written
+	if err := future.Error(); err == nil || r.LastIndex() != last {
+		t.Fatalf("%v, at %d after %d", err, r.LastIndex(), last)
+	}
+	eventually(t, "an election timeout passes", func() bool { return r.State() == raft.Candidate || r.State() == raft.Shutdown })
+	held()
+	within(t, "every write is answered", func() struct{} {
+		for range writes {
+			if err := <-answers; err != nil {
+				t.Errorf("a write that a majority had: %v", err)
+			}
+		}
+		return struct{}{}
+	})
+	within(t, "the node closes", n.Close)
 }
 
 // TestPutAllocatesNoCommand: without options a command stays on the stack.
