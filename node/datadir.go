@@ -20,7 +20,7 @@ var ErrDataDir = errors.New("node: data directory")
 //	snapshots/     of the state machine
 //	announced      how far events were announced
 //	joining        exists while the node joins a cluster
-//	restore-*      a backup that is being received
+//	restore-*.part a backup that is being received
 //	identity       of which node and cluster it is
 type dataDir struct {
 	path string

@@ -54,7 +54,7 @@ func TestDirectoryNamedAsPattern(t *testing.T) {
 		takeSnapshot(t, n)
 		stop(t, n)
 		leftovers := []string{
-			filepath.Join(config.DataDir, spoolPrefix+"123"),
+			filepath.Join(config.DataDir, spoolPrefix+"123"+spoolSuffix),
 			filepath.Join(n.dir.snapshots(), "2-3-4"+unfinished),
 		}
 		for _, path := range leftovers {

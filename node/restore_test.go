@@ -227,17 +227,26 @@ func TestRestoreRefused(t *testing.T) {
 	}
 }
 
-// TestSpoolLeftBehind: what a crash left of a restore is gone after the next start.
+// TestSpoolLeftBehind: what a crash left of a restore is gone after the next start, and
+// nothing else.
 func TestSpoolLeftBehind(t *testing.T) {
 	t.Parallel()
 	config := single(t)
-	left := filepath.Join(config.DataDir, "restore-123")
-	if err := os.WriteFile(left, []byte("half of it"), 0o600); err != nil {
+	left, operators := filepath.Join(config.DataDir, "restore-123.part"), filepath.Join(config.DataDir, "restore-me.backup")
+	for _, path := range []string{left, operators} {
+		if err := os.WriteFile(path, []byte("half of it"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(config.DataDir, "restore-points", "monday"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	start(t, config)
 	if _, err := os.Stat(left); !os.IsNotExist(err) {
 		t.Errorf("it is still there: %v", err)
+	}
+	if _, err := os.Stat(operators); err != nil {
+		t.Errorf("somebody else's file is gone: %v", err)
 	}
 }
 

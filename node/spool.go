@@ -25,7 +25,7 @@ func spooled(dir *dataDir, in io.Reader, limit int64) (_ *spool, err error) {
 		}
 		return &spool{Reader: &b}, nil
 	}
-	f, err := os.CreateTemp(dir.path, spoolPrefix+"*")
+	f, err := os.CreateTemp(dir.path, spoolPrefix+"*"+spoolSuffix)
 	if err != nil {
 		return nil, fmt.Errorf("%w %s: no place to receive a backup: %w", ErrDataDir, dir.path, err)
 	}
@@ -52,12 +52,16 @@ func (s *spool) close() error {
 	return errors.Join(s.file.Close(), os.Remove(s.file.Name()))
 }
 
-// spoolPrefix begins the names of the files of spools.
-const spoolPrefix = "restore-"
+// spoolPrefix begins the names of the files of spools, and spoolSuffix ends them: what is
+// called only something like it is somebody else's, a backup perhaps.
+const (
+	spoolPrefix = "restore-"
+	spoolSuffix = ".part"
+)
 
 // dropSpools removes what a crash left of backups that were being received.
 func (d *dataDir) dropSpools() error {
-	left, err := named(d.path, spoolPrefix, "")
+	left, err := named(d.path, spoolPrefix, spoolSuffix)
 	for _, path := range left {
 		err = errors.Join(err, os.Remove(path))
 	}
