@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -224,6 +225,20 @@ func TestRestoreRefused(t *testing.T) {
 	stop(t, n)
 	if _, err := n.Restore(bounded(t), bytes.NewReader(good)); !errors.Is(err, ErrClosed) {
 		t.Errorf("restore on a closed node: %v", err)
+	}
+}
+
+// TestRestoreWithoutLimit: the highest MaxRestoreBytes that is taken is one.
+func TestRestoreWithoutLimit(t *testing.T) {
+	t.Parallel()
+	config := single(t)
+	config.MaxRestoreBytes = math.MaxInt64
+	n := lead(t, config)
+	put(t, n, "k", "v")
+	backup, info := backupOf(t, n)
+	r, err := n.Restore(bounded(t), bytes.NewReader(backup))
+	if err != nil || r.Backup != info {
+		t.Fatalf("restored %+v, %v; want %+v", r, err, info)
 	}
 }
 

@@ -78,7 +78,8 @@ func (r *boundedReader) Read(b []byte) (int, error) {
 	if r.left < 0 {
 		return 0, tooLarge(r.limit)
 	}
-	n, err := r.in.Read(b[:min(int64(len(b)), r.left+1)])
+	room := max(r.left, r.left+1) // one more, to see that there is more, unless that is no number any more
+	n, err := r.in.Read(b[:min(int64(len(b)), room)])
 	r.left -= int64(n)
 	if r.left < 0 && err == io.EOF {
 		err = nil // the next call says what is wrong
