@@ -27,7 +27,8 @@ func TestBrokenHeadersAreRefused(t *testing.T) {
 		"kv.put.a", "kv.delete.a", "kv.get.a", "kv.batch", "kv.list", "kv.list.a", "kv.since",
 		"kv.stale.get.a", "kv.stale.list", "kv.stale.since",
 	} {
-		for _, lines := range []string{"Kv-If-Rev: 7\r\ngarbage", "garbage\r\nKv-Request-Id: x", "Kv-If-Rev 7"} {
+		for _, lines := range []string{"Kv-If-Rev: 7\r\ngarbage", "garbage\r\nKv-Request-Id: x", "Kv-If-Rev 7",
+			"X-Other: y\r\n\r\nKv-If-Rev: 7", "\r\nKv-If-Rev: 7", "X-Other: y\n\r\nKv-TTL:1"} {
 			k.sendRaw(subject, r.prefix+".1", lines)
 			if _, a := k.next(r); a.code != CodeBadRequest || !strings.Contains(a.text, "headers cannot be read") {
 				t.Errorf("%s with %q: %+v", subject, lines, a)

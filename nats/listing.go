@@ -72,7 +72,7 @@ func (l *listings) subscribe() error {
 func (l *listings) endpoint(op string, handle micro.HandlerFunc) error {
 	name, subject := strings.ReplaceAll(op, ".", "-"), l.subjects.KV+"."+op
 	for _, e := range []struct{ name, subject string }{{name, subject}, {name + "-within", subject + ".>"}} {
-		if err := l.micro.AddEndpoint(e.name, handle, micro.WithEndpointSubject(e.subject)); err != nil {
+		if err := l.micro.AddEndpoint(e.name, l.answerable(handle), micro.WithEndpointSubject(e.subject)); err != nil {
 			return fmt.Errorf("nats: start endpoint %s: %w", e.name, err)
 		}
 	}

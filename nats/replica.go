@@ -84,7 +84,7 @@ func (r *Replica) subscribe() (err error) {
 		return err
 	}
 	root := r.subjects.KV + "." + staleGet
-	if err := r.micro.AddEndpoint("stale-get", micro.HandlerFunc(r.get), micro.WithEndpointSubject(root+".>")); err != nil {
+	if err := r.micro.AddEndpoint("stale-get", r.answerable(r.get), micro.WithEndpointSubject(root+".>")); err != nil {
 		return fmt.Errorf("nats: start endpoint stale-get: %w", err)
 	}
 	sub, err := r.conn.QueueSubscribe(root, micro.DefaultQueueGroup, r.noKey)

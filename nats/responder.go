@@ -53,6 +53,30 @@ func newResponder(o ServiceOptions) (responder, error) {
 	return responder{conn: o.Conn, subjects: o.Subjects, version: o.Version, metadata: o.Metadata, logger: o.Logger, complaints: new(complaints)}, nil
 }
 
+// maxReplyBytes bounds the reply subject of a request, which who asks has chosen. The control
+// line of an answer has it, and in a list the subject of an acknowledgement besides; one that
+// is too long for the broker, 4,096 bytes for a stock NATS server, makes that close the
+// connection, and the client library does not connect again then.
+const maxReplyBytes = 3 << 10
+
+// answerable is handle for requests that can be answered. Of another one nothing is done: to
+// refuse it is an answer, too.
+func (r *responder) answerable(handle micro.HandlerFunc) micro.HandlerFunc {
+	return func(req micro.Request) {
+		if r.fits(callerOf(req)) {
+			handle(req)
+		}
+	}
+}
+
+func (r *responder) fits(c caller) bool {
+	if len(c.reply) <= maxReplyBytes {
+		return true
+	}
+	r.complain("request is passed over", &micro.NATSError{Subject: c.subject, Description: fmt.Sprintf("its reply subject has %d bytes; the limit is %d", len(c.reply), maxReplyBytes)})
+	return false
+}
+
 // leave ends all subscriptions. They still hand over what they hold.
 func (r *responder) leave() {
 	if r.micro != nil {
@@ -86,7 +110,9 @@ func (r *responder) key(req micro.Request, op string) (string, error) {
 
 // noKey answers a request to an operation without a key.
 func (r *responder) noKey(m *nats.Msg) {
-	r.fail(caller{m.Subject, m.Reply}, &Error{CodeBadRequest, "the key is missing; request " + m.Subject + ".<key>"})
+	if c := (caller{m.Subject, m.Reply}); r.fits(c) {
+		r.fail(c, &Error{CodeBadRequest, "the key is missing; request " + m.Subject + ".<key>"})
+	}
 }
 
 func (r *responder) answer(c caller, e Entry) {

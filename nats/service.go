@@ -100,7 +100,7 @@ func (s *Service) subscribe() (err error) {
 		return err
 	}
 	batch := s.subjects.KV + ".batch"
-	if err := s.micro.AddEndpoint("batch", micro.HandlerFunc(s.batch), micro.WithEndpointSubject(batch)); err != nil {
+	if err := s.micro.AddEndpoint("batch", s.answerable(s.batch), micro.WithEndpointSubject(batch)); err != nil {
 		return fmt.Errorf("nats: start endpoint batch: %w", err)
 	}
 	for _, op := range []struct {
@@ -108,7 +108,7 @@ func (s *Service) subscribe() (err error) {
 		handle micro.HandlerFunc
 	}{{"put", s.put}, {"delete", s.delete}, {"get", s.get}} {
 		root := s.subjects.KV + "." + op.name
-		if err := s.micro.AddEndpoint(op.name, op.handle, micro.WithEndpointSubject(root+".>")); err != nil {
+		if err := s.micro.AddEndpoint(op.name, s.answerable(op.handle), micro.WithEndpointSubject(root+".>")); err != nil {
 			return fmt.Errorf("nats: start endpoint %s: %w", op.name, err)
 		}
 		sub, err := s.conn.Subscribe(root, s.noKey)
