@@ -10,8 +10,9 @@ import (
 )
 
 // TestBrokenHeadersAreRefused: a request with headers of which one line cannot be read is
-// delivered as if it had none. It is refused, by every operation, so that no condition is
-// dropped; and of any number of them the log has one line.
+// delivered as if it had none, and of one with an empty line among them, as from a value that
+// ends with a line feed, what follows is not. It is refused, by every operation, so that no
+// condition is dropped; and of any number of them the log has one line.
 func TestBrokenHeadersAreRefused(t *testing.T) {
 	k := startKV(t, newMapBackend())
 	var log lockedBuffer
@@ -56,9 +57,11 @@ func TestNoHeadersAreNotBroken(t *testing.T) {
 	if _, a := k.next(r); a.code != 0 {
 		t.Errorf("without headers: %+v", a)
 	}
-	k.sendRaw("kv.get.a", r.prefix+".2", "X-Other: y")
-	if _, a := k.next(r); a.code != 0 || a.value != "v" {
-		t.Errorf("with another header: %+v", a)
+	for _, lines := range []string{"X-Other: y", "X-Other:y", "X-Other:\ty \r\nX-Other:    z", "X-Other: y\nX-More:z", "X-Other:"} {
+		k.sendRaw("kv.get.a", r.prefix+".2", lines)
+		if _, a := k.next(r); a.code != 0 || a.value != "v" {
+			t.Errorf("with %q: %+v", lines, a)
+		}
 	}
 }
 
