@@ -162,6 +162,9 @@ func (w *Watch) cannot(cause error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil && !w.behind {
+		if w.healed == w.doubts {
+			w.raise(false) // it was to verify: until it has, there is no telling that it is fresh
+		}
 		w.say(Update{Kind: Stale, Cause: "what is missing cannot be asked for: " + cause.Error()})
 	}
 }
