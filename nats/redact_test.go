@@ -19,6 +19,11 @@ func TestRedact(t *testing.T) {
 		"user:secret@a:4222":                        "nats://a:4222",
 		"a:4222,secret@b:4222":                      "nats://a:4222,nats://b:4222",
 		"nats://u:sec%ret@a:4222":                   "nats://a:4222", // not even a URL
+		"nats://u:sec,ret@a:4222":                   "nats://a:4222", // a comma ends a URL
+		"tls://b:4222,tls://u:se,cr:1,et@a:4222":    "tls://b:4222,tls://a:4222",
+		"u:sec,ret@a:4222,b":                        "nats://a:4222,nats://b",
+		"nats://sec,ret@a:4222,tls://b,c":           "nats://a:4222,tls://b,nats://c",
+		"nats://u:secret@a:4222,u:secret@b":         "nats://a:4222,nats://b",
 	} {
 		if got := Redact(urls); got != want {
 			t.Errorf("%q is shown as %q; want %q", urls, got, want)
@@ -36,17 +41,18 @@ func TestRedactError(t *testing.T) {
 		"nats://user:sec/ret@127.0.0.1:4222":    "write %40 for @",
 		"nats://user:se%cret@127.0.0.1:4222":    "write %40 for @",
 		"nats://user:se cret@127.0.0.1:4222":    "write %40 for @",
+		"nats://user:sec,ret@127.0.0.1:4222":    "write %40 for @",
 	} {
 		_, err := nats.Connect(url)
 		if err == nil {
 			t.Errorf("%s is taken for a URL", url)
 			continue
 		}
-		if said := RedactError(err).Error(); !strings.Contains(said, says) || strings.Contains(said, "user:") || strings.Contains(said, "sec") || strings.Contains(said, "%cr") {
+		if said := RedactError("nats://b, "+url+" ", err).Error(); !strings.Contains(said, says) || strings.Contains(said, "user:") || strings.Contains(said, "sec") || strings.Contains(said, "%cr") {
 			t.Errorf("%s: %q; want %s in it, and no secret", url, said, says)
 		}
 	}
-	if err := RedactError(nats.ErrNoServers); !errors.Is(err, nats.ErrNoServers) {
+	if err := RedactError("nats://b", nats.ErrNoServers); !errors.Is(err, nats.ErrNoServers) {
 		t.Errorf("another error became %v", err)
 	}
 }

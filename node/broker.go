@@ -215,7 +215,7 @@ func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.
 	}, own, options)
 	conn, err := natsgo.Connect(target, options...)
 	if err != nil {
-		err = nats.RedactError(err)
+		err = nats.RedactError(target, err)
 		if refusedLogin(err) {
 			err = fmt.Errorf("it refuses the credentials of the node's connection as %s; see that its user, with this password or key, is known there: %w", user, err)
 		}

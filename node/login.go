@@ -107,7 +107,7 @@ func (c *Config) external(user string) (urls string, options []natsgo.Option, er
 	if user == userPublisher && c.ownPublisher() {
 		login = c.NATSPublisherLogin
 		if urls = c.NATSPublisherURL; urls == "" {
-			urls = nats.Redact(c.NATSURL) // whose credentials are the other user's
+			urls = withoutCredentials(c.NATSURL) // which are the other user's
 		}
 	}
 	options = []natsgo.Option{
@@ -132,6 +132,20 @@ func (c *Config) external(user string) (urls string, options []natsgo.Option, er
 		options = append(options, natsgo.ClientCert(c.NATSTLS.Cert, c.NATSTLS.Key))
 	}
 	return urls, options, nil
+}
+
+// withoutCredentials returns the same servers. It is for a list that is one: what may be
+// shown of a list, which may be none, is [nats.Redact]'s to say.
+func withoutCredentials(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, u := range list {
+		scheme, server, complete := strings.Cut(strings.TrimSpace(u), "://")
+		if !complete {
+			scheme, server = "nats", scheme // as the client library takes it
+		}
+		list[i] = scheme + "://" + server[strings.LastIndexByte(server, '@')+1:]
+	}
+	return strings.Join(list, ",")
 }
 
 // warnShared says once what it means that both connections are of one user.

@@ -169,6 +169,7 @@ func TestOwnPublisher(t *testing.T) {
 		{"one user", Config{NATSURL: "nats://a:x@one,nats://a:x@two"}, "nats://a:x@one,nats://a:x@two", "nats://a:x@one,nats://a:x@two"},
 		{"a URL of its own", Config{NATSURL: "nats://a:x@one", NATSPublisherURL: "nats://b:y@one"}, "nats://a:x@one", "nats://b:y@one"},
 		{"a file of its own", Config{NATSURL: "tls://a:x@one,tls://a:x@two", NATSPublisherLogin: NATSLogin{NKey: file}}, "tls://a:x@one,tls://a:x@two", "tls://one,tls://two"},
+		{"a file, and servers without schemes", Config{NATSURL: "nats://one,a:x@two", NATSPublisherLogin: NATSLogin{NKey: file}}, "nats://one,a:x@two", "nats://one,nats://two"},
 		{"a URL beside a file", Config{NATSURL: "nats://one", NATSLogin: NATSLogin{NKey: file}, NATSPublisherURL: "nats://b:y@one"}, "nats://one", "nats://b:y@one"},
 	} {
 		for user, want := range map[string]string{userService: c.service, userPublisher: c.publisher} {

@@ -61,7 +61,7 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 		natsgo.ReconnectHandler(func(c *natsgo.Conn) { say("connected again, to %s", c.ConnectedUrlRedacted()) }),
 	)
 	if err != nil {
-		say("cannot connect to %s: %v; is a node running there?", nats.Redact(f.Server), nats.RedactError(err))
+		say("cannot connect to %s: %v; is a node running there?", nats.Redact(f.Server), nats.RedactError(f.Server, err))
 		return exitFailed
 	}
 	defer conn.Close()

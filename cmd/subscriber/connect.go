@@ -122,7 +122,7 @@ func (c *connection) connect(say *sayer) (*natsgo.Conn, error) {
 	)
 	conn, err := natsgo.Connect(c.Server, options...)
 	if err != nil {
-		err = nats.RedactError(err)
+		err = nats.RedactError(c.Server, err)
 		return nil, fmt.Errorf("cannot connect to %s: %w%s", nats.Redact(c.Server), err, hint(err))
 	}
 	return conn, nil
