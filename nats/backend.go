@@ -27,8 +27,8 @@ type Backend interface {
 // Lister reads many keys of the state, as it is when it is called. Its errors are as
 // those of a [Backend].
 type Lister interface {
-	// Revision returns what the state includes by now.
-	Revision() uint64
+	// Stands returns what the state includes by now.
+	Stands() (revision uint64, err error)
 	// List returns the entries of all keys that filter means, as Puts.
 	List(filter fanout.Filter) (Listing, error)
 	// Since returns the newest change of each key that filter means and that has

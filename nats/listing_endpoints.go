@@ -89,7 +89,8 @@ func (q *listingRequest) open(b Lister) (Listing, error) {
 	case q.list:
 		return b.List(q.filter)
 	case q.small():
-		return Listing{Revision: b.Revision(), Next: func() (Change, bool) { return Change{}, false }}, nil
+		revision, err := b.Stands()
+		return Listing{Revision: revision, Next: func() (Change, bool) { return Change{}, false }}, err
 	}
 	return b.Since(q.filter, *q.since)
 }

@@ -16,7 +16,9 @@ import (
 	"github.com/watchcast/watchcast/fanout"
 )
 
-// Revision, List and Since make a mapBackend a [Lister].
+// Stands, List and Since make a mapBackend a [Lister].
+func (b *mapBackend) Stands() (uint64, error) { return b.Revision(), nil }
+
 func (b *mapBackend) Revision() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -21,6 +21,8 @@ const (
 // ReplicaBackend is the state of a node, leader or not. Its errors should be of type
 // [*Error]; others are answered as internal.
 type ReplicaBackend interface {
+	// Revision returns what the state includes by now.
+	Revision() uint64
 	// Await returns when the state includes the change of that revision.
 	Await(ctx context.Context, revision uint64) error
 	// Get reads the state as it is.

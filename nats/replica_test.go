@@ -43,6 +43,8 @@ func (b *replicaBackend) Revision() uint64 {
 	return b.applied
 }
 
+func (b *replicaBackend) Stands() (uint64, error) { return b.Revision(), nil }
+
 func (b *replicaBackend) Await(ctx context.Context, revision uint64) error {
 	for first := true; ; first = false {
 		b.mu.Lock()

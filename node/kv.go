@@ -244,7 +244,7 @@ func (b backend) Linearize(ctx context.Context) error {
 	return serviceError(b.node.reads.wait(ctx))
 }
 
-// Get, List and Since come behind Linearize.
+// Get, Stands, List and Since come behind Linearize.
 func (b backend) Get(key string) (nats.Entry, error) {
 	e, err := settled(b.node, func() (fsm.Entry, error) { return b.node.machine.Get(key) })
 	entry := nats.Entry{Value: e.Value, Revision: e.Revision}
@@ -252,6 +252,11 @@ func (b backend) Get(key string) (nats.Entry, error) {
 		entry.TTL = max(e.Expires-b.epoch.clock.now(), 1)
 	}
 	return entry, serviceError(err)
+}
+
+func (b backend) Stands() (uint64, error) {
+	revision, err := settled(b.node, b.lister.Stands)
+	return revision, serviceError(err)
 }
 
 func (b backend) List(filter fanout.Filter) (nats.Listing, error) {

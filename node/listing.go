@@ -16,6 +16,8 @@ type lister struct {
 
 func (l lister) Revision() uint64 { return l.machine.Revision() }
 
+func (l lister) Stands() (uint64, error) { return l.machine.Revision(), nil }
+
 func (l lister) List(filter fanout.Filter) (nats.Listing, error) {
 	all := l.machine.List(filter)
 	return nats.Listing{Revision: all.Revision, Next: func() (nats.Change, bool) {

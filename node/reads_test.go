@@ -45,6 +45,9 @@ func TestReadBesideRestore(t *testing.T) {
 	if _, err := b.List(every); !errors.As(err, &coded) || coded.Code != nats.CodeUnavailable {
 		t.Errorf("list over NATS: %v", err)
 	}
+	if revision, err := b.Stands(); !errors.As(err, &coded) || coded.Code != nats.CodeUnavailable || revision != 0 {
+		t.Errorf("where it stands, over NATS: %d, %v", revision, err)
+	}
 	n.gate.open()
 	var gone *nats.GoneError
 	if _, err := b.Since(every, 1<<40); !errors.As(err, &gone) {
