@@ -127,6 +127,11 @@ func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
 	if err != nil {
 		return corrupt("the Raft log", dir, err)
 	}
+	if founded && n.last == 0 {
+		if founded, err = n.forgetFounding(); err != nil {
+			return corrupt("the Raft log", dir, err)
+		}
+	}
 	n.address = transport.LocalAddr()
 	n.joining = c.Join != "" && (!founded || dir.joining())
 	if !founded && c.Join == "" {
@@ -148,6 +153,18 @@ func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
 		return corrupt("the Raft log or a snapshot", dir, err)
 	}
 	return nil
+}
+
+// forgetFounding undoes the founding of a cluster that a crash cut short, and reports
+// whether this node has done more than that. Raft stores the first term before the first
+// entry. In that term nobody votes, and no other entry is stored, so nothing is lost that
+// anybody counts on.
+func (n *consensus) forgetFounding() (more bool, err error) {
+	term, err := n.stable.GetUint64([]byte(currentTerm))
+	if err != nil || term != 1 {
+		return true, err
+	}
+	return false, n.stable.SetUint64([]byte(currentTerm), 0)
 }
 
 func corrupt(what string, dir *dataDir, err error) error {
