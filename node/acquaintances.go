@@ -32,7 +32,7 @@ type acquaintances struct {
 	repeats *repeats
 
 	mu        sync.Mutex
-	members   func() int              // counts the voters; nil before Raft runs
+	members   func() []raft.Server    // of the cluster, as this node knows them; nil before Raft runs
 	peers     map[string]acquaintance // by id
 	strangers map[string]string       // ids of nodes of other clusters, and which
 }
@@ -50,12 +50,17 @@ func newAcquaintances(self *identity, recent time.Duration, log *slog.Logger, fa
 	}
 }
 
-// met decides about a peer. Who is found at the address of a member is that
-// member; who comes from elsewhere under its id while that is alive is not.
-func (a *acquaintances) met(conn *streamConn, peer identityRecord, dialled bool) error {
+// met decides about a peer that was found at an address, or came by itself, where that is
+// empty. Who is found at the address of a member is that member if it has its id; who comes
+// from elsewhere under its id while that is alive is not.
+func (a *acquaintances) met(conn *streamConn, peer identityRecord, at raft.ServerAddress) error {
 	self := a.self.get()
 	if self.Cluster != "" && peer.Cluster != "" && self.Cluster != peer.Cluster {
 		return a.stranger(conn, peer, self)
+	}
+	dialled := at != ""
+	if member, ok := a.memberAt(at); dialled && ok && string(member) != peer.Node {
+		return a.elsewhere(member, at, peer)
 	}
 	conn.setPeer(peer) // before a.peers has it: see streamConn.Close
 	now := time.Now()
@@ -87,11 +92,11 @@ func (a *acquaintances) met(conn *streamConn, peer identityRecord, dialled bool)
 func (a *acquaintances) stranger(conn *streamConn, peer, self identityRecord) error {
 	a.mu.Lock()
 	a.strangers[peer.Node] = peer.Cluster
-	strangers, count := len(a.strangers), a.members
+	strangers := len(a.strangers)
 	a.mu.Unlock()
 	alone := false
-	if count != nil {
-		members := count()
+	if servers := a.servers(); servers != nil {
+		members := voters(servers)
 		alone = members-strangers < members/2+1
 	}
 	a.repeats.log(a.log, slog.LevelWarn, "cluster "+peer.Node, "refused a node of another cluster; give it the data directory that belongs here, or an empty one",
@@ -102,6 +107,15 @@ func (a *acquaintances) stranger(conn *streamConn, peer, self identityRecord) er
 		a.fail(err)
 	}
 	return err
+}
+
+// elsewhere refuses a peer that is found where another member should be. Raft asks an
+// address and not an id: it would count the vote of the one, and what that has stored, for
+// the other one, too.
+func (a *acquaintances) elsewhere(member raft.ServerID, at raft.ServerAddress, peer identityRecord) error {
+	a.repeats.log(a.log, slog.LevelWarn, "elsewhere "+string(member), "another node is found at the address of a member, and counts for nothing there; see where the address leads, or remove the member and add it with the right one",
+		"member", string(member), "address", string(at), "found", peer.Node)
+	return fmt.Errorf("at %s is %s, and not %s", at, peer.Node, member)
 }
 
 // sameID stops this node, because a peer says that another process has its id.
@@ -142,11 +156,32 @@ func (a *acquaintances) gone(peer identityRecord) bool {
 	return true
 }
 
-// setMembers gives it what counts the voters of the cluster.
-func (a *acquaintances) setMembers(count func() int) {
+// setMembers gives it what tells the members of the cluster.
+func (a *acquaintances) setMembers(members func() []raft.Server) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.members = count
+	a.members = members
+}
+
+// servers returns the members as far as this node knows them, none before Raft runs.
+func (a *acquaintances) servers() []raft.Server {
+	a.mu.Lock()
+	members := a.members
+	a.mu.Unlock()
+	if members == nil {
+		return nil
+	}
+	return members()
+}
+
+// memberAt returns which member has an address.
+func (a *acquaintances) memberAt(at raft.ServerAddress) (raft.ServerID, bool) {
+	for _, s := range a.servers() {
+		if s.Address == at {
+			return s.ID, true
+		}
+	}
+	return "", false
 }
 
 // part closes what connects this node with others of another cluster than the one
@@ -164,9 +199,9 @@ func (n *Node) acquaint() *acquaintances {
 // taking part under its id.
 const leastRecent = 3 * time.Second
 
-// voters returns how many the cluster has.
-func (n *Node) voters() (voters int) {
-	for _, s := range n.consensus.raft.GetConfiguration().Configuration().Servers {
+// voters returns how many of the members have a vote.
+func voters(members []raft.Server) (voters int) {
+	for _, s := range members {
 		if s.Suffrage == raft.Voter {
 			voters++
 		}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // hello is what the two ends of a Raft connection say first, the one that dialled
@@ -58,8 +60,8 @@ func (h *hello) receive(r io.Reader) error {
 	return json.Unmarshal(data, h)
 }
 
-// dialled greets who was dialled.
-func (a *acquaintances) dialled(conn *streamConn, timeout time.Duration) error {
+// dialled greets who was dialled at an address.
+func (a *acquaintances) dialled(conn *streamConn, at raft.ServerAddress, timeout time.Duration) error {
 	return greeting(conn.Conn, timeout, func() error {
 		if err := (hello{identityRecord: a.self.get()}).send(conn.Conn); err != nil {
 			return err
@@ -71,7 +73,7 @@ func (a *acquaintances) dialled(conn *streamConn, timeout time.Duration) error {
 		if peer.Refused == sameID {
 			return a.sameID(peer.Node, conn.RemoteAddr())
 		}
-		return a.met(conn, peer.identityRecord, true)
+		return a.met(conn, peer.identityRecord, at)
 	})
 }
 
@@ -82,7 +84,7 @@ func (a *acquaintances) accepted(conn *streamConn, timeout time.Duration) error 
 		if err := peer.receive(conn.Conn); err != nil {
 			return err
 		}
-		err := a.met(conn, peer.identityRecord, false)
+		err := a.met(conn, peer.identityRecord, "")
 		answer := hello{identityRecord: a.self.get()}
 		switch {
 		case errors.Is(err, ErrOtherCluster):

@@ -18,7 +18,7 @@ func greeted(t *testing.T, who identityRecord, failed *error) *streamLayer {
 	t.Helper()
 	log := testLogger(t)
 	a := newAcquaintances(&identity{now: who}, leastRecent, log, func(err error) { *failed = err }, func(string) {})
-	a.setMembers(func() int { return 3 })
+	a.setMembers(func() []raft.Server { return []raft.Server{{ID: "n1"}, {ID: "n2"}, {ID: "n3"}} })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

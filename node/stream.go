@@ -50,7 +50,7 @@ func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.
 		return nil, err
 	}
 	if s.acquainted != nil {
-		c.greeted.Do(func() { c.greetErr = s.acquainted.dialled(c, time.Until(end)) })
+		c.greeted.Do(func() { c.greetErr = s.acquainted.dialled(c, addr, time.Until(end)) })
 		if c.greetErr != nil {
 			return nil, errors.Join(c.greetErr, c.Close())
 		}
