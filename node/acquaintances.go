@@ -33,8 +33,9 @@ type acquaintances struct {
 
 	mu        sync.Mutex
 	members   func() []raft.Server    // of the cluster, as this node knows them; nil before Raft runs
+	led       func() bool             // whether it has a leader
 	peers     map[string]acquaintance // by id
-	strangers map[string]string       // ids of nodes of other clusters, and which
+	strangers map[string]string       // ids of members that nodes of other clusters have, too, and which
 }
 
 // acquaintance is the process that takes part under an id.
@@ -87,25 +88,35 @@ func (a *acquaintances) met(conn *streamConn, peer identityRecord, at raft.Serve
 	return nil
 }
 
-// stranger counts a node of another cluster. This one goes on as long as the
-// others can be a majority with it: then it is the other one that is wrong.
+// stranger counts a node of another cluster that has the id of a voter of this one. This
+// node goes on as long as there is a leader, or the others can be a majority with it: then it
+// is the other one that is wrong. What shows that a voter is where it should be, too, is that
+// it was heard of.
 func (a *acquaintances) stranger(conn *streamConn, peer, self identityRecord) error {
+	servers, led := a.cluster()
+	members, strangers, counts := voters(servers), 0, false
 	a.mu.Lock()
-	a.strangers[peer.Node] = peer.Cluster
-	strangers := len(a.strangers)
-	a.mu.Unlock()
-	alone := false
-	if servers := a.servers(); servers != nil {
-		members := voters(servers)
-		alone = members-strangers < members/2+1
+	for _, s := range servers {
+		id := string(s.ID)
+		if id == peer.Node {
+			a.strangers[id] = peer.Cluster
+		}
+		known, ok := a.peers[id]
+		if s.Suffrage != raft.Voter || id == self.Node || a.strangers[id] == "" || ok && time.Since(known.heard) < a.recent {
+			continue
+		}
+		strangers++
+		counts = counts || id == peer.Node
 	}
+	a.mu.Unlock()
 	a.repeats.log(a.log, slog.LevelWarn, "cluster "+peer.Node, "refused a node of another cluster; give it the data directory that belongs here, or an empty one",
 		"peer", peer.Node, "address", conn.RemoteAddr().String(), "cluster", peer.Cluster, "own_cluster", self.Cluster)
+	if !counts || led || members-strangers >= members/2+1 {
+		return fmt.Errorf("%w: %s is of %s", ErrOtherCluster, peer.Node, peer.Cluster)
+	}
 	err := fmt.Errorf("%w: it is of %s, but %s and %d more of its peers are of %s; give %s the directory that belongs there, or an empty one",
 		ErrOtherCluster, self.Cluster, peer.Node, strangers-1, peer.Cluster, self.Node)
-	if alone {
-		a.fail(err)
-	}
+	a.fail(err)
 	return err
 }
 
@@ -156,27 +167,29 @@ func (a *acquaintances) gone(peer identityRecord) bool {
 	return true
 }
 
-// setMembers gives it what tells the members of the cluster.
-func (a *acquaintances) setMembers(members func() []raft.Server) {
+// setMembers gives it what tells the members of the cluster, and whether it has a leader.
+func (a *acquaintances) setMembers(members func() []raft.Server, led func() bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.members = members
+	a.members, a.led = members, led
 }
 
-// servers returns the members as far as this node knows them, none before Raft runs.
-func (a *acquaintances) servers() []raft.Server {
+// cluster returns the members, as far as this node knows them, and whether they have a
+// leader. There are none before Raft runs.
+func (a *acquaintances) cluster() (members []raft.Server, led bool) {
 	a.mu.Lock()
-	members := a.members
+	known, leads := a.members, a.led
 	a.mu.Unlock()
-	if members == nil {
-		return nil
+	if known == nil {
+		return nil, false
 	}
-	return members()
+	return known(), leads()
 }
 
 // memberAt returns which member has an address.
 func (a *acquaintances) memberAt(at raft.ServerAddress) (raft.ServerID, bool) {
-	for _, s := range a.servers() {
+	servers, _ := a.cluster()
+	for _, s := range servers {
 		if s.Address == at {
 			return s.ID, true
 		}

@@ -18,7 +18,7 @@ func greeted(t *testing.T, who identityRecord, failed *error) *streamLayer {
 	t.Helper()
 	log := testLogger(t)
 	a := newAcquaintances(&identity{now: who}, leastRecent, log, func(err error) { *failed = err }, func(string) {})
-	a.setMembers(func() []raft.Server { return []raft.Server{{ID: "n1"}, {ID: "n2"}, {ID: "n3"}} })
+	a.setMembers(func() []raft.Server { return []raft.Server{{ID: "n1"}, {ID: "n2"}, {ID: "n3"}} }, func() bool { return false })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -72,6 +72,7 @@ func TestWhoMayTalk(t *testing.T) {
 		{"one stranger", who("n1", "d1", "A"), []identityRecord{who("n2", "d2", "A"), who("n3", "d3", "B")}, []bool{false, true}, nil, nil},
 		{"a stranger that mends", who("n1", "d1", "A"), []identityRecord{who("n3", "d4", "B"), who("n3", "d3", "A"), who("n2", "d2", "B")}, []bool{true, false, true}, nil, nil},
 		{"among strangers", who("n1", "d1", "A"), []identityRecord{who("n2", "d2", "B"), who("n3", "d3", "B")}, []bool{true, true}, nil, ErrOtherCluster},
+		{"strangers who are no members", who("n1", "d1", "A"), []identityRecord{who("x2", "d2", "B"), who("x3", "d3", "B"), who("x4", "d4", "B")}, []bool{true, true, true}, nil, nil},
 		{"one stranger twice", who("n1", "d1", "A"), []identityRecord{who("n3", "d3", "B"), who("n3", "d3", "B")}, []bool{true, true}, nil, nil},
 		{"a double", who("n1", "d1", "A"), []identityRecord{who("n2", "d2", "A"), who("n2", "dx", "A")}, []bool{false, true}, ErrSameID, nil},
 		{"a double of itself", who("n1", "d1", "A"), []identityRecord{who("n1", "dx", "A")}, []bool{true}, ErrSameID, nil},

@@ -259,7 +259,7 @@ func (n *Node) startConsensus() error {
 	if err := n.consensus.start(&n.config, n.dir, n.compaction); err != nil {
 		return err
 	}
-	n.consensus.acquainted.setMembers(n.servers)
+	n.consensus.acquainted.setMembers(n.servers, func() bool { return n.Leader() != "" })
 	n.onClose("raft", n.consensus.shutdown)
 	n.joining.Store(n.consensus.joining)
 	n.peers = newPeers(n.consensus.secure)
