@@ -25,7 +25,10 @@ type web struct {
 	err    error // why it ended; read after wg
 }
 
-const webStop = time.Second // for requests under way
+const (
+	webStop  = time.Second     // for requests under way
+	bodyTime = 5 * time.Second // for what follows the head of a request
+)
 
 func startWeb(n *Node) (*web, error) {
 	l, err := net.Listen("tcp", n.config.HTTP)
@@ -42,13 +45,26 @@ func startWeb(n *Node) (*web, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	w.server = &http.Server{
-		Handler:           handler,
+		Handler:           bodyInTime(handler),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug), // of who speaks no TLS, say
 	}
 	w.wg.Go(func() { w.err = w.server.Serve(l) })
 	return w, nil
+}
+
+// bodyInTime bounds how long a request may take to come, also one that nobody reads to its
+// end: the server waits for it all the same. Who takes a long one ([movingReader]) says for
+// how long himself. The server's own limit would go on while a request that has come is
+// carried out, and cancel it.
+func bodyInTime(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // fails where the connection is gone
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (w *web) stop() error {

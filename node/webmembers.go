@@ -77,6 +77,8 @@ func readNewMember(w http.ResponseWriter, r *http.Request) (newMember, error) {
 	if err != nil {
 		return newMember{}, fmt.Errorf(`%w: the body is not {"id":…,"raft":"HOST:PORT"}: %w`, ErrBadMember, err)
 	}
+	// The time for the request is over before that for the change. Fails where the connection is gone.
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(2 * changeTimeout))
 	return m, nil
 }
 
