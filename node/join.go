@@ -40,6 +40,15 @@ func (n *Node) join(ctx context.Context) error {
 	if !n.joining.Load() {
 		return n.checkCluster(ctx, client, join)
 	}
+	if n.consensus.last != 0 && n.dir.takenIn() {
+		// It may have its vote already, or have been removed: it does not ask anew.
+		if err := n.checkCluster(ctx, client, join); err != nil {
+			return err
+		}
+		n.taken.Store(true)
+		n.spawn("join", n.finishJoin)
+		return nil
+	}
 	if err := n.dir.beginJoin(); err != nil {
 		return err
 	}
@@ -67,6 +76,10 @@ func (n *Node) join(ctx context.Context) error {
 		}
 	}
 	n.log.Info("taken in by the cluster", "join", redactURL(join))
+	if err := n.dir.noteTakenIn(); err != nil {
+		return err
+	}
+	n.taken.Store(true)
 	n.spawn("join", n.finishJoin)
 	return nil
 }
@@ -105,22 +118,23 @@ func (n *Node) askIn(ctx context.Context, client *http.Client, join string) erro
 func (n *Node) finishJoin(ctx context.Context) {
 	for ctx.Err() == nil {
 		s, ok := n.member(n.config.ID)
-		if ok && (n.config.Nonvoter || s.Suffrage == raft.Voter) {
+		removed := n.removed.Load() // meanwhile; it does not come back by itself
+		if removed || ok && (n.config.Nonvoter || s.Suffrage == raft.Voter) {
 			n.joining.Store(false)
 			if err := n.dir.endJoin(); err != nil {
 				n.log.Warn("the next start goes through the join again, which does no harm", "error", err)
 			}
-			n.log.Info("joined", "voter", s.Suffrage == raft.Voter)
+			if !removed {
+				n.log.Info("joined", "voter", s.Suffrage == raft.Voter)
+			}
 			return
 		}
 		if ok {
 			err := n.askOnce(ctx, change{verb: verbPromote, id: n.config.ID})
 			switch {
-			case err == nil || errors.Is(err, ErrNotCaughtUp) || again(err):
-			case errors.Is(err, ErrUnknownMember): // it was removed meanwhile
-				n.joining.Store(false)
-				n.setRemoved(true)
-				return
+			case err == nil || errors.Is(err, ErrNotCaughtUp) || errors.Is(err, ErrRemoved) || again(err):
+			case errors.Is(err, ErrUnknownMember):
+				n.left()
 			default:
 				n.log.Warn("not promoted to voter, asking again", "error", err)
 				pause(ctx, joinRetry)
@@ -173,7 +187,7 @@ func redactURL(text string) string {
 
 // join returns the file that exists while a node joins: from before it asks until it
 // is the member that it wants to be. A voter that was demoted later must not ask
-// again.
+// again. It says whether the cluster has taken the node in.
 func (d *dataDir) join() string { return filepath.Join(d.path, "joining") }
 
 func (d *dataDir) joining() bool {
@@ -192,6 +206,27 @@ func (d *dataDir) beginJoin() error {
 		return fmt.Errorf("%w %s: %w", ErrDataDir, d.path, err)
 	}
 	return nil
+}
+
+const joinTakenIn = "taken in\n"
+
+// noteTakenIn notes that the cluster has taken the node in.
+func (d *dataDir) noteTakenIn() error {
+	if d == nil {
+		return nil
+	}
+	if err := replaceFile(d.join(), []byte(joinTakenIn), true); err != nil {
+		return fmt.Errorf("%w %s: %w", ErrDataDir, d.path, err)
+	}
+	return nil
+}
+
+func (d *dataDir) takenIn() bool {
+	if d == nil {
+		return false
+	}
+	data, err := os.ReadFile(d.join())
+	return err == nil && string(data) == joinTakenIn
 }
 
 func (d *dataDir) endJoin() error {

@@ -133,6 +133,60 @@ func TestJoinAfterCrash(t *testing.T) {
 	eventually(t, "the join is over", func() bool { return !n.dir.joining() && !n.joining.Load() })
 }
 
+// TestJoinAfterCrashWithVote: a node that was killed between being promoted and noting that
+// it has joined goes on as the voter that it is.
+func TestJoinAfterCrashWithVote(t *testing.T) {
+	t.Parallel()
+	leader := founder(t)
+	config := joiner(t, leader, "n2")
+	config.HTTP = "127.0.0.1:0"
+	n3 := join(t, joiner(t, leader, "n3")) // a majority without n2
+	awaitMember(t, leader, "n3", true)
+	n := join(t, config)
+	awaitMember(t, leader, "n2", true)
+	eventually(t, "the join is over", func() bool { return !n.joining.Load() })
+	stop(t, n)
+	leaderAmong(t, []*Node{leader, n3})
+	if err := n.dir.noteTakenIn(); err != nil {
+		t.Fatal(err)
+	}
+	n = join(t, config)
+	eventually(t, "the join is over", func() bool { return !n.dir.joining() && !n.joining.Load() })
+	awaitMember(t, n, "n2", true)
+}
+
+// TestRemovedWhileJoining: a node that was removed before it had noted that it has joined,
+// while it was away, knows it, and does not join again by itself.
+func TestRemovedWhileJoining(t *testing.T) {
+	t.Parallel()
+	leader := founder(t)
+	config := joiner(t, leader, "n2")
+	config.Nonvoter = true // as far as it came
+	n := join(t, config)
+	revision := put(t, leader, "k", "v")
+	if _, err := n.Get(bounded(t), "k", Stale(revision)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the join is over", func() bool { return !n.joining.Load() })
+	stop(t, n)
+	if err := leader.Remove(bounded(t), "n2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.dir.noteTakenIn(); err != nil {
+		t.Fatal(err)
+	}
+	config.Nonvoter, config.ElectionTimeout = false, 250*time.Millisecond
+	for range 2 {
+		n = start(t, config)
+		wantRemoved(t, n, "k")
+		eventually(t, "the join is over", func() bool { return !n.dir.joining() && !n.joining.Load() })
+		if _, ok := leader.member("n2"); ok {
+			t.Errorf("n2 has joined again: %v", memberNames(leader))
+		}
+		stop(t, n)
+	}
+}
+
 // TestJoinWaitsForALeader: a node that joins keeps asking while nobody answers, as
 // when all nodes are started together.
 func TestJoinWaitsForALeader(t *testing.T) {

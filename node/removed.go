@@ -11,8 +11,10 @@ import (
 // noteRemoval looks whether this node is still a member by what is in its own log.
 // Raft does not let one that is not stand for election.
 func (n *Node) noteRemoval() {
+	n.removalMu.Lock()
+	defer n.removalMu.Unlock()
 	servers := n.servers()
-	if n.joining.Load() || n.consensus.raft.State() == raft.Shutdown || len(servers) == 0 {
+	if n.joining.Load() || n.disowned || n.consensus.raft.State() == raft.Shutdown || len(servers) == 0 {
 		return
 	}
 	_, ok := n.member(n.config.ID)
@@ -28,7 +30,10 @@ func (n *Node) setRemoved(removed bool) {
 // left ends Raft in a node that knows that its removal is committed, which its own
 // log may never tell it: it is sent the log as far as that once, and then no more.
 func (n *Node) left() {
+	n.removalMu.Lock()
+	n.disowned = true // from now on its own log, in which it may be a member, says nothing
 	n.setRemoved(true)
+	n.removalMu.Unlock()
 	if err := n.consensus.shutdown(); err != nil {
 		n.log.Warn("Raft was not ended", "error", err)
 	}
@@ -58,7 +63,7 @@ func (n *Node) watchRemoval(ctx context.Context) {
 			return
 		}
 		switch {
-		case n.Leader() != "" || n.joining.Load() || n.removed.Load():
+		case n.Leader() != "" || n.joining.Load() && !n.taken.Load() || n.removed.Load():
 			since, asked = none, none
 		case since.IsZero():
 			since = time.Now()

@@ -193,6 +193,23 @@ func TestRemovedByItsOwnLog(t *testing.T) {
 	put(t, leaderAmong(t, others), "k", "goes on")
 }
 
+// TestRemovedStays: what the leader has said of the removal holds against the node's own log
+// from then on, also while what is under way keeps its Raft from ending.
+func TestRemovedStays(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	n.consensus.calls.enter()
+	left := make(chan struct{})
+	go func() { n.left(); close(left) }()
+	eventually(t, "it knows", func() bool { return n.removed.Load() })
+	n.noteRemoval()
+	if !n.removed.Load() {
+		t.Error("it takes itself for a member again")
+	}
+	n.consensus.calls.leave()
+	<-left
+}
+
 // TestServiceErrorRemoved: over NATS, a removed node's answer sends clients
 // elsewhere.
 func TestServiceErrorRemoved(t *testing.T) {
