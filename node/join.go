@@ -102,6 +102,8 @@ var errUnanswered = errors.New("no answer; is a node of the cluster running ther
 
 // askIn asks once to be taken in.
 func (n *Node) askIn(ctx context.Context, client *http.Client, join string) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout) // as in finishJoin
+	defer cancel()
 	err := call(ctx, client, http.MethodPost, join+membersPath, newMember{ID: n.config.ID, Raft: string(n.consensus.address)}, nil)
 	if remote := (*remoteError)(nil); err == nil || errors.As(err, &remote) {
 		return err
@@ -130,7 +132,9 @@ func (n *Node) finishJoin(ctx context.Context) {
 			return
 		}
 		if ok {
-			err := n.askOnce(ctx, change{verb: verbPromote, id: n.config.ID})
+			asking, cancel := context.WithTimeout(ctx, changeTimeout) // the connection may be dead without a word
+			err := n.askOnce(asking, change{verb: verbPromote, id: n.config.ID})
+			cancel()
 			switch {
 			case err == nil || errors.Is(err, ErrNotCaughtUp) || errors.Is(err, ErrRemoved) || again(err):
 			case errors.Is(err, ErrUnknownMember):
