@@ -78,15 +78,24 @@ func (f *backupFlags) run(ctx context.Context) (info fsm.BackupInfo, size int64,
 	return info, size, instead(ctx, err)
 }
 
-// free returns an error if there is a file that must not be replaced.
+// free returns an error if there is something that must not be replaced: a file, unless
+// --force says so, and whatever is none, such as a device or a link to one.
 func (f *backupFlags) free() error {
-	if f.Force {
-		return nil
+	if f.File == "" {
+		return errors.New("the name of the file is empty; give one")
 	}
-	if _, err := os.Lstat(f.File); err == nil {
-		return fmt.Errorf("%s exists; give another name, or --force to replace it", f.File)
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	info, err := os.Lstat(f.File)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
 		return err
+	case info.IsDir():
+		return fmt.Errorf("%s is a directory; give the name of a file in it", f.File)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is no file; give another name", f.File)
+	case !f.Force:
+		return fmt.Errorf("%s exists; give another name, or --force to replace it", f.File)
 	}
 	return nil
 }

@@ -207,6 +207,36 @@ func TestBackupBadInput(t *testing.T) {
 	wantKey(t, conn, "k", "v", revision)
 }
 
+// TestBackupReplacesOnlyFiles: with --force, too, nothing but a file makes room for a
+// backup, a device least of all.
+func TestBackupReplacesOnlyFiles(t *testing.T) {
+	n := startProcess(t, nil, nodeArgs(t.TempDir())...)
+	n.ready()
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "socket")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	for _, c := range []struct{ name, file, want string }{
+		{"socket", socket, `socket is no file; give another name`},
+		{"directory", dir, `is a directory; give the name of a file in it`},
+		{"no name", "", `the name of the file is empty`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, _, said := ended(t, "backup", "--force", c.file, "--http", n.httpAddr())
+			if code != exitFailed || strings.Count(said, "\n") != 1 || !strings.Contains(said, c.want) {
+				t.Errorf("exit code %d, said %q; want %d and one line with %q", code, said, exitFailed, c.want)
+			}
+			only(t, dir, "socket")
+			if info, err := os.Lstat(socket); err != nil || info.Mode()&os.ModeSocket == 0 {
+				t.Fatalf("the socket is gone: %v, %v", info, err)
+			}
+		})
+	}
+}
+
 // tap is a connection to a node that passes on so many bytes of the answer, and then
 // no more.
 type tap struct {
