@@ -67,6 +67,7 @@ func TestBadInput(t *testing.T) {
 		{"address for everyone", nil, []string{"--dev", "--nats", "0.0.0.0:0"}, exitUsage, `NATS is "0.0.0.0:0", which others can reach.*Insecure`},
 		{"bad id", nil, []string{"--dev", "--id", "a b"}, exitUsage, `ID is "a b"`},
 		{"directory in memory", nil, []string{"--dev", "--data", "d"}, exitUsage, `InMemory and DataDir`},
+		{"name that is no text", nil, []string{"--dev", "--data", "d\xff"}, exitUsage, `"d\\xff"`},
 		{"two brokers", nil, []string{"--dev", "--nats", "127.0.0.1:0", "--nats-url", "nats://x"}, exitUsage, `NATSURL`},
 		{"peers without self", nil, []string{"--dev", "--peers", "n9=127.0.0.1:1", "--raft", "127.0.0.1:0"}, exitUsage, `Peers do not name this node, "node-1"`},
 		{"certificate without the rest", nil, []string{"--dev", "--raft", "127.0.0.1:0", "--raft-cert", file}, exitUsage, `RaftTLS has Cert ".*file", Key "" and CA ""; give all three files, or none`},

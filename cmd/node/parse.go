@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/watchcast/watchcast/internal/verbatim"
 )
 
 // parse fills flags, a pointer to a struct with kong's tags, from args and the
@@ -18,6 +20,7 @@ func parse(flags any, name, description string, args []string, stdout, stderr io
 		kong.Description(description),
 		kong.DefaultEnvars("WATCHCAST"),
 		kong.Writers(stdout, stderr),
+		verbatim.Strings(),
 		kong.Exit(func(c int) { code, exited = c, true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }),

@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/internal/verbatim"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -80,6 +81,7 @@ func parse(args []string, stdout, stderr io.Writer) (f *flags, code int, done bo
 		kong.Description(description),
 		kong.DefaultEnvars("WATCHCAST"),
 		kong.Writers(stdout, stderr),
+		verbatim.Strings(),
 		kong.Exit(func(c int) { code, exited = c, true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }),

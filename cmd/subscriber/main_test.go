@@ -272,6 +272,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown flag", []string{"--colour", "k"}, exitUsage, `unknown flag --colour`},
 		{"empty token", []string{"a..b"}, exitUsage, `"a..b" is not how .*write "a.%2Eb"`},
 		{"empty token beside a wildcard", []string{"a..*"}, exitUsage, `"a..\*" has an empty token`},
+		{"bytes that are no text", []string{"a\xff"}, exitUsage, `"a\\xff" is not how this key is written as a subject; write "a%FF"`},
 		{"wildcard in a token", []string{"a*"}, exitUsage, `write %2A`},
 		{"wildcard in the middle", []string{"a.>.b"}, exitUsage, `> may only be the last token`},
 		{"negative count", []string{"--count=-1", "k"}, exitUsage, `--count is -1`},
