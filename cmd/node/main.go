@@ -58,6 +58,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if done {
 		return code
 	}
+	// To serve is worth more than to say so: where nobody reads its log any more, the node
+	// goes on. By itself the process would end with its next line, and not in order.
+	signal.Ignore(syscall.SIGPIPE)
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: flags.level()}))
 	if err := serve(ctx, flags, log, stdout); err != nil {
 		fmt.Fprintln(stderr, "node:", strings.TrimPrefix(oneLine(err), "node: "))

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -170,5 +172,34 @@ func TestStop(t *testing.T) {
 		if err != nil || string(got.Data) != "kept" {
 			t.Fatalf("%v: %v, %q", s, err, got.Data)
 		}
+	}
+}
+
+// TestNobodyReads: a node whose log goes to a process that has ended goes on, and stops
+// in order.
+func TestNobodyReads(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(bounded(t), os.Args[0], nodeArgs(t.TempDir())...)
+	cmd.Env = append(os.Environ(), asNode+"=1")
+	cmd.Stdout, cmd.Stderr = write, write
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write.Close()
+	for lines := bufio.NewScanner(read); ; {
+		if !lines.Scan() {
+			t.Fatalf("the node ended: %v", lines.Err())
+		}
+		if strings.HasPrefix(lines.Text(), "Ctrl-C stops") {
+			break
+		}
+	}
+	read.Close()
+	cmd.Process.Signal(syscall.SIGTERM) // of which it says a line
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the node ended with %v; want exit code %d", err, exitOK)
 	}
 }
