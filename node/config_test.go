@@ -43,6 +43,8 @@ func TestBadConfig(t *testing.T) {
 		{"payload too large", Config{MaxPayload: 65 << 20}, []string{"MaxPayload", "68157440", "67108864"}},
 		{"payload negative", Config{MaxPayload: -1}, []string{"MaxPayload", "-1"}},
 		{"two brokers", Config{NATSURL: "nats://127.0.0.1:4222", NATS: "127.0.0.1:4223"}, []string{"NATSURL", "leave out", "NATS"}},
+		{"external brokers of no URL", Config{NATSURL: ", ,"}, []string{"NATSURL", `", ,"`, "give the URL of a broker"}},
+		{"a publisher at no URL", Config{NATSURL: "nats://127.0.0.1:4222", NATSPublisherURL: ","}, []string{"NATSPublisherURL", `","`, "give the URL of a broker"}},
 		{"external broker and routes", Config{NATSURL: "nats://127.0.0.1:4222", Routes: "127.0.0.1:6222", ClusterSecret: "long enough"}, []string{"NATSURL", "Routes"}},
 		{"external broker and joined routes", Config{NATSURL: "nats://127.0.0.1:4222", JoinRoutes: []string{"127.0.0.1:6222"}}, []string{"NATSURL", "JoinRoutes"}},
 		{"joined routes only", Config{JoinRoutes: []string{"127.0.0.1:6222"}}, []string{"JoinRoutes", "Routes", "the address"}},

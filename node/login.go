@@ -41,6 +41,12 @@ func (c *Config) checkLogin() error {
 		}
 		return nil
 	}
+	// The client library would take what has no URL in it for the broker on this machine.
+	for _, u := range []struct{ field, urls string }{{"NATSURL", c.NATSURL}, {"NATSPublisherURL", c.NATSPublisherURL}} {
+		if u.urls != "" && strings.Trim(u.urls, ", ") == "" {
+			return badConfig("%s is %q; give the URL of a broker, or several separated by commas", u.field, u.urls)
+		}
+	}
 	for _, l := range []struct {
 		field, urls string
 		login       NATSLogin
