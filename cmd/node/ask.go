@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/watchcast/watchcast/node"
 )
@@ -25,6 +26,14 @@ type httpFlags struct {
 	TokenFile string `name:"http-token-file" placeholder:"FILE" help:"File with the token that it wants, as its own --http-token-file."`
 	Cert      string `name:"http-tls-cert" placeholder:"FILE" help:"Its certificate, as its own --http-tls-cert: ask by TLS, and no other."`
 	CA        string `name:"http-ca" placeholder:"FILE" help:"The CA of its certificate, which must have its host: ask by TLS."`
+}
+
+// someTime refuses a --timeout that is none.
+func someTime(t time.Duration, such string) error {
+	if t <= 0 {
+		return fmt.Errorf("--timeout is %v; give a time above 0, such as %s", t, such)
+	}
+	return nil
 }
 
 // url is where the node serves path to this machine.

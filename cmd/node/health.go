@@ -21,6 +21,9 @@ type healthFlags struct {
 	Timeout   time.Duration `env:"WATCHCAST_HEALTH_TIMEOUT" placeholder:"TIME" default:"3s" help:"How long to wait for the answer (${default})."`
 }
 
+// Validate refuses a time in which nobody can answer.
+func (f *healthFlags) Validate() error { return someTime(f.Timeout, "3s") }
+
 // health is the command of that name. Whatever is wrong, flags included, it
 // returns exitFailed: Docker reserves the other codes of a health check.
 func health(ctx context.Context, args []string, stdout, stderr io.Writer) int {

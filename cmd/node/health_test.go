@@ -83,6 +83,7 @@ func TestNotHealthy(t *testing.T) {
 		{"malformed host", []string{"--http", "a b:1"}, `--http is "a b:1"; give the host:port`},
 		{"unknown flag", []string{"--htp", "x"}, `unknown flag --htp.*; see node health --help`},
 		{"malformed time", []string{"--timeout", "long"}, `--timeout`},
+		{"no time", []string{"--timeout", "0s"}, `--timeout is 0s; give a time above 0, such as 3s; see node health --help`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -36,6 +36,9 @@ type membersFlags struct {
 	Timeout   time.Duration `env:"WATCHCAST_MEMBERS_TIMEOUT" placeholder:"TIME" default:"15s" help:"How long to wait for the answer (${default})."`
 }
 
+// Validate refuses a time in which nobody can answer, and a change may be made all the same.
+func (f *membersFlags) Validate() error { return someTime(f.Timeout, "15s") }
+
 type memberFlags struct {
 	membersFlags `embed:""`
 	ID           memberID `arg:"" env:"-" help:"The node's id."`

@@ -103,6 +103,8 @@ func TestMembersCommandsRefused(t *testing.T) {
 		{"a dot of several", exitFailed, []string{"remove", "n1/..", "--http", addr}, `node remove: .*no such member`},
 		{"an id too many", exitUsage, []string{"members", "n1", "--http", addr}, `node members: unexpected argument n1`},
 		{"unknown flag", exitUsage, []string{"demote", "--htp", addr, "n1"}, `node demote: unknown flag --htp`},
+		{"no time", exitUsage, []string{"members", "--timeout=-5s", "--http", addr}, `node members: --timeout is -5s; give a time above 0, such as 15s`},
+		{"no time for a change", exitUsage, []string{"remove", "n1", "--timeout=0s", "--http", addr}, `node remove: .*--timeout is 0s; give a time above 0`},
 		{"nobody there", exitFailed, []string{"members", "--http", freeport.Address(t)}, `node members: no node answers at .*refused; is it running`},
 		{"another server", exitFailed, []string{"members", "--http", there}, `node members: .* answers with 404 Not Found; is this a Watchcast node`},
 		{"no HTTP", exitFailed, []string{"members", "--http", "off"}, `node members: --http is off`},
