@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,14 +67,15 @@ func TestBadInput(t *testing.T) {
 		{"progress too often", nil, []string{"--dev", "--progress-interval", "1us"}, exitUsage, `ProgressInterval is 1µs; give 1ms or more`},
 		{"unknown level", nil, []string{"--log-level", "loud"}, exitUsage, `log-level.*debug`},
 		{"malformed address", nil, []string{"--dev", "--nats", "nowhere"}, exitUsage, `NATS is "nowhere"; give host:port`},
+		{"HTTP for everyone", nil, []string{"--dev", "--http", "0.0.0.0:0", "--nats", "127.0.0.1:0"}, exitUsage, `HTTP is "0.0.0.0:0".*HTTPTokenFile, or set Insecure \(--http, --http-token-file, --insecure\)`},
 		{"address for everyone", nil, []string{"--dev", "--nats", "0.0.0.0:0"}, exitUsage, `NATS is "0.0.0.0:0", which others can reach.*Insecure`},
 		{"bad id", nil, []string{"--dev", "--id", "a b"}, exitUsage, `ID is "a b"`},
-		{"directory in memory", nil, []string{"--dev", "--data", "d"}, exitUsage, `InMemory and DataDir`},
+		{"directory in memory", nil, []string{"--dev", "--data", "d"}, exitUsage, `InMemory and DataDir "d" exclude each other; give one \(--dev, --data\)\n$`},
 		{"name that is no text", nil, []string{"--dev", "--data", "d\xff"}, exitUsage, `"d\\xff"`},
-		{"two brokers", nil, []string{"--dev", "--nats", "127.0.0.1:0", "--nats-url", "nats://x"}, exitUsage, `NATSURL`},
+		{"two brokers", nil, []string{"--dev", "--nats-url", "nats://x", "--nats", "127.0.0.1:0"}, exitUsage, `NATSURL`},
 		{"peers without self", nil, []string{"--dev", "--peers", "n9=127.0.0.1:1", "--raft", "127.0.0.1:0"}, exitUsage, `Peers do not name this node, "node-1"`},
-		{"certificate without the rest", nil, []string{"--dev", "--raft", "127.0.0.1:0", "--raft-cert", file}, exitUsage, `RaftTLS has Cert ".*file", Key "" and CA ""; give all three files, or none`},
-		{"certificate that is none", nil, []string{"--dev", "--nats", "127.0.0.1:0", "--raft", "127.0.0.1:0", "--raft-cert", file, "--raft-key", file, "--raft-ca", file}, exitUsage, `RaftTLS: the CA: .*file holds no certificate in PEM`},
+		{"certificate without the rest", nil, []string{"--dev", "--raft-cert", file, "--raft", "127.0.0.1:0"}, exitUsage, `RaftTLS has Cert ".*file", Key "" and CA ""; give all three files, or none`},
+		{"certificate that is none", nil, []string{"--dev", "--raft-cert", file, "--raft-key", file, "--raft-ca", file, "--raft", "127.0.0.1:0", "--nats", "127.0.0.1:0"}, exitUsage, `RaftTLS: the CA: .*file holds no certificate in PEM`},
 		{"no log at all", nil, []string{"--dev", "--max-log-bytes=1"}, exitUsage, `MaxLogBytes is 1; give 1048576 or more`},
 		{"no backup may come", nil, []string{"--dev", "--max-restore-bytes=-1"}, exitUsage, `MaxRestoreBytes is -1; give 1 or more`},
 		{"bad environment", []string{"WATCHCAST_MAX_PAYLOAD=many"}, nil, exitUsage, `max-payload`},
@@ -94,6 +96,12 @@ func TestBadInput(t *testing.T) {
 			said := p.stderr.String()
 			if strings.Count(said, "\n") != 1 || !strings.HasPrefix(said, "node: ") || !regexp.MustCompile(c.want).MatchString(said) {
 				t.Errorf("said %q; want one line that begins with node: and has %q", said, c.want)
+			}
+			if strings.Contains(said, "bad configuration") { // by package node, which knows no flags
+				at := slices.IndexFunc(c.args, func(a string) bool { return strings.HasPrefix(a, "--") && a != "--dev" })
+				if flag, _, _ := strings.Cut(c.args[at], "="); !strings.Contains(said, flag) {
+					t.Errorf("said %q; want the flag %s in it", said, flag)
+				}
 			}
 		})
 	}
