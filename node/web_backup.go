@@ -75,7 +75,14 @@ func backupOptions(r *http.Request) ([]ReadOption, error) {
 			return nil, fmt.Errorf("unknown parameter %q; there are stale and min_revision", name)
 		}
 	}
-	if !query.Has("stale") {
+	stale := query.Has("stale")
+	if text := query.Get("stale"); text != "" {
+		var err error
+		if stale, err = strconv.ParseBool(text); err != nil {
+			return nil, fmt.Errorf("stale is %q; give true or false, or nothing for true", text)
+		}
+	}
+	if !stale {
 		if query.Has("min_revision") {
 			return nil, errors.New("min_revision is for stale backups; add stale")
 		}

@@ -90,6 +90,8 @@ func TestBackupOverHTTPRefused(t *testing.T) {
 		{"unknown parameter", "GET", url + "?stail", nil, 400, `unknown parameter "stail"`},
 		{"revision that is none", "GET", url + "?stale&min_revision=now", nil, 400, `min_revision is "now"`},
 		{"revision without stale", "GET", url + "?min_revision=1", nil, 400, `add stale`},
+		{"neither stale nor not", "GET", url + "?stale=perhaps", nil, 400, `stale is "perhaps"`},
+		{"revision where it is not to be stale", "GET", url + "?stale=false&min_revision=1", nil, 400, `add stale`},
 		{"cut short", "PUT", url, whole[:len(whole)-1], 400, "cut short"},
 		{"another program's", "PUT", url, []byte("hello, hello"), 400, "no snapshot"},
 		{"too long", "PUT", url, make([]byte, 2<<10), 413, "more than 1024 bytes"},
@@ -136,6 +138,7 @@ func TestBackupOverHTTPNotLeader(t *testing.T) {
 	eventually(t, "the node knows the leader", func() bool { return n.Leader() == leader.ID() })
 	for _, answer := range []func() (*http.Response, string){
 		func() (*http.Response, string) { return fetch(t, "GET", url) },
+		func() (*http.Response, string) { return fetch(t, "GET", url+"?stale=false") },
 		func() (*http.Response, string) { return httpPut(t, url, bytes.NewReader(want)) },
 	} {
 		if resp, said := answer(); resp.StatusCode != 503 || said != "another node leads: "+leader.ID()+"; ask it\n" {
