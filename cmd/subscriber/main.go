@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -53,10 +54,33 @@ type flags struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// stopWait is how long it may take to stop in order.
+const stopWait = time.Second
+
+// run does what args say until that is done or ctx ends. What is stuck by then, in a pipe
+// that nobody reads or at a server that does not answer, cannot be taken back, and ends
+// with the process.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	done := make(chan int, 1)
+	go func() { done <- serve(ctx, args, stdout, stderr) }()
+	select {
+	case code := <-done:
+		return code
+	case <-ctx.Done():
+	}
+	select {
+	case code := <-done:
+		return code
+	case <-time.After(stopWait):
+		return exitOK
+	}
+}
+
+func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f, code, done := parse(args, stdout, stderr)
 	if done {
 		return code
