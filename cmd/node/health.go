@@ -32,10 +32,14 @@ func health(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if done {
 		return min(code, exitFailed)
 	}
+	stopped := ctx
 	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
 	if err := askReady(ctx, f.httpFlags); err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
+		switch {
+		case stopped.Err() != nil:
+			err = errors.New("interrupted")
+		case errors.Is(err, context.DeadlineExceeded):
 			err = fmt.Errorf("the node at %s did not answer within %v; is it starting, stuck or overloaded? see its log", f.HTTP, f.Timeout)
 		}
 		fmt.Fprintln(stderr, "node health:", oneLine(err))

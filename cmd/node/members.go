@@ -69,6 +69,7 @@ func membersCommand(ctx context.Context, name string, args []string, stdout, std
 	if code, done := parse(flags, full, description, args, stdout, stderr); done {
 		return code
 	}
+	stopped := ctx
 	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
 	err := func() error {
@@ -92,8 +93,15 @@ func membersCommand(ctx context.Context, name string, args []string, stdout, std
 		return nil
 	}()
 	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("the node at %s did not answer within %v; a change may have been made, node members tells", f.HTTP, f.Timeout)
+		maybe := "; a change may have been made, node members tells"
+		if name == "members" {
+			maybe = ""
+		}
+		switch {
+		case stopped.Err() != nil:
+			err = errors.New("interrupted" + maybe)
+		case errors.Is(err, context.DeadlineExceeded):
+			err = fmt.Errorf("the node at %s did not answer within %v%s", f.HTTP, f.Timeout, maybe)
 		}
 		fmt.Fprintf(stderr, "%s: %s\n", full, oneLine(err))
 		return exitFailed

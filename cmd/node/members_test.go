@@ -1,8 +1,10 @@
 package main
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"syscall"
@@ -118,5 +120,37 @@ func TestMembersCommandsRefused(t *testing.T) {
 				t.Errorf("said %q; want one line that begins with %q", said, c.want)
 			}
 		})
+	}
+}
+
+// TestMembersCommandsInterrupted: who does not wait for the answer is told what that means.
+func TestMembersCommandsInterrupted(t *testing.T) {
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mute.Close() })
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"members"}, "node members: interrupted\n"},
+		{[]string{"remove", "n1"}, "node remove: interrupted; a change may have been made, node members tells\n"},
+		{[]string{"health"}, "node health: interrupted\n"},
+	} {
+		p := startProcess(t, nil, append(c.args, "--http", mute.Addr().String(), "--timeout", limit.String())...)
+		conn, err := mute.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.signal(os.Interrupt)
+		if code, said := p.exit(), p.stderr.String(); code != exitFailed || said != c.want {
+			t.Errorf("exit code %d, said %q; want %d and %q", code, said, exitFailed, c.want)
+		}
+		conn.Close()
+	}
+	_, said := command(t, nil, exitFailed, "members", "--http", mute.Addr().String(), "--timeout", "50ms")
+	if want := "node members: the node at " + mute.Addr().String() + " did not answer within 50ms\n"; said != want {
+		t.Errorf("said %q; want %q", said, want)
 	}
 }
