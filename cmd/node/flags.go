@@ -113,11 +113,16 @@ type configFile struct {
 	keys []string
 }
 
-func loadConfig(r io.Reader) (kong.Resolver, error) {
+func loadConfig(r io.Reader) (_ kong.Resolver, err error) {
 	data, err := io.ReadAll(r)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if file, ok := r.(*os.File); ok && err != nil {
+			err = fmt.Errorf("%s: %w", file.Name(), err)
+		}
+	}()
 	values, err := kongyaml.Loader(bytes.NewReader(data))
 	if err != nil {
 		return nil, err

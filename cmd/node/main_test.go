@@ -80,7 +80,7 @@ func TestBadInput(t *testing.T) {
 		{"no backup may come", nil, []string{"--dev", "--max-restore-bytes=-1"}, exitUsage, `MaxRestoreBytes is -1; give 1 or more`},
 		{"bad environment", []string{"WATCHCAST_MAX_PAYLOAD=many"}, nil, exitUsage, `max-payload`},
 		{"missing file", nil, []string{"--config", "/no/such/file"}, exitUsage, `/no/such/file`},
-		{"malformed file", nil, []string{"--config", config}, exitUsage, `yaml`},
+		{"malformed file", nil, []string{"--config", config}, exitUsage, `config\.yaml: .*yaml: line 1`},
 		{"misspelt setting in the file", nil, []string{"--config", misspelt}, exitUsage, `has "natz", which is no flag`},
 		{"NATS port in use", nil, []string{"--dev", "--nats", taken, "--http", "off"}, exitFailed, `cannot listen on ` + taken + ` for NATS: stop what uses the port`},
 		{"HTTP port in use", nil, []string{"--dev", "--nats", "127.0.0.1:0", "--http", taken}, exitFailed, `cannot listen on ` + taken + ` for HTTP`},
