@@ -5,8 +5,9 @@ import (
 	"fmt"
 )
 
-// The outcomes a caller may want to tell apart. Errors of this package wrap
-// one of them; use [errors.Is].
+// The outcomes a caller may want to tell apart, beside [CompactedError]. Errors of this
+// package wrap one of them, are a *CompactedError, or are the cause of a context; use
+// [errors.Is] and [errors.As].
 var (
 	// ErrClosed ends a watcher that was stopped, or whose dispatcher ended.
 	ErrClosed = errors.New("fanout: closed")

@@ -91,9 +91,10 @@ const recordPeriod = time.Second // how often the announced revision is recorded
 // ctx bounds the start, not the node's life; the node
 // runs until [Node.Close].
 //
-// Errors wrap [ErrConfig], [ErrDataDir], [ErrCorrupt], [ErrListen], [ErrNotAllowed] or [ErrJoin]; what had
-// been started is ended again. A node that runs may stop by itself; see
-// [Node.Failed].
+// Errors wrap [ErrConfig], [ErrDataDir], [ErrCorrupt], [ErrListen], [ErrNotAllowed] or [ErrJoin], the
+// cause of ctx, or, where a broker of NATSURL is not reached or does not let the node in, what package
+// nats.go says of it (ErrNoServers, ErrAuthorization); what had been started is ended again. A node
+// that runs may stop by itself; see [Node.Failed].
 func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
