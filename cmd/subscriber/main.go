@@ -37,7 +37,7 @@ Without --state a change that was lost on the way, or published while this progr
 
 Every flag can also be given in the environment (--server as WATCHCAST_SERVER).
 
-Exit codes: 0 stopped or counted to the end, 1 no connection or refused by the server, 2 wrong flags.`
+Exit codes: 0 stopped or counted to the end, 1 no connection, refused by the server, or cannot print, 2 wrong flags.`
 
 type flags struct {
 	State     bool     `help:"Begin with the present values, and make up for what is lost."`
