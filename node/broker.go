@@ -142,9 +142,8 @@ func brokerOptions(c *Config, public map[string]string) (*server.Options, error)
 	o.Host, o.Port = host, brokerPort(port)
 	o.NoSigs = true
 	o.MaxPayload = int32(c.MaxPayload)
-	o.MaxPending = 16 << 20
+	o.MaxPending = mostWaiting
 	o.WriteDeadline = 2 * time.Second
-	o.NoFastProducerStall = true
 	addUsers(o, brokerUsers(c.Subjects, public), public[userClient], c.Subjects)
 	if c.Routes == "" {
 		return o, nil

@@ -254,6 +254,9 @@ func (n *Node) startBroker(ctx context.Context) (err error) {
 	if n.serviceConn, err = connect(userService); err != nil {
 		return err
 	}
+	if n.broker.server != nil {
+		n.spawn("slow clients", n.cutSlow)
+	}
 	return n.mayServe(ctx, n.serviceConn)
 }
 

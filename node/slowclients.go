@@ -1,0 +1,81 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// What waits in the embedded broker for those who do not take it.
+//
+// Above three quarters of mostWaiting the broker would hold up who publishes, for 10 ms with
+// each 64 KiB. That is for routes, which are not cut off for what waits in them: the other
+// setting that it has for this, NoFastProducerStall, drops messages for whoever is so far
+// behind, without a word and without cutting him off. A node at the end of such a route would
+// say that it has everything, and subscribers would be told of nothing.
+//
+// Clients are cut off long before, because to hold up a publisher for them is to hold up all
+// others, and to drop something without a word is worse than to be told by the connection.
+const (
+	mostWaiting   = 128 << 20
+	clientWaiting = 16 << 20
+
+	// slowPeriod lies between two looks for such clients, of which each touches every
+	// connection; but no more than a hundredth of the time goes into them, unless somebody
+	// was held up.
+	slowPeriod = 100 * time.Millisecond
+	slowShare  = 100
+)
+
+// cutSlow cuts off clients of the embedded broker for which too much waits, until ctx ends.
+// The node's own connections are none: what waits for those came from clients.
+func (n *Node) cutSlow(ctx context.Context) {
+	tick := time.NewTicker(slowPeriod)
+	defer tick.Stop()
+	repeats := newRepeats()
+	var stalls int64
+	var next time.Time
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		began, before := time.Now(), stalls
+		if stalls = n.broker.server.NumStalledClients(); stalls == before && began.Before(next) {
+			continue
+		}
+		for _, c := range n.slowClients() {
+			if err := n.broker.server.DisconnectClientByID(c.Cid); err != nil {
+				continue // it has gone by itself
+			}
+			repeats.log(n.log, slog.LevelWarn, "slow client", "cut off a client that does not take what it has subscribed to; it connects again, and misses what comes meanwhile",
+				"client", c.Name, "address", net.JoinHostPort(c.IP, strconv.Itoa(c.Port)), "waiting_bytes", c.Pending)
+		}
+		next = began.Add(slowShare * time.Since(began))
+	}
+}
+
+// slowClients returns the clients for which too much waits.
+func (n *Node) slowClients() (slow []*server.ConnInfo) {
+	all, err := n.broker.server.Connz(&server.ConnzOptions{Sort: server.ByPending, Limit: 64})
+	if err != nil {
+		return nil // it has no such sort, which the tests would miss
+	}
+	own := make(map[uint64]bool)
+	for _, conn := range []interface{ GetClientID() (uint64, error) }{n.publisherConn, n.serviceConn} {
+		if id, err := conn.GetClientID(); err == nil {
+			own[id] = true
+		}
+	}
+	for _, c := range all.Conns {
+		if c.Pending > clientWaiting && !own[c.Cid] {
+			slow = append(slow, c)
+		}
+	}
+	return slow
+}
