@@ -27,7 +27,7 @@ const (
 	// slowPeriod lies between two looks for such clients, of which each touches every
 	// connection; but no more than a hundredth of the time goes into them, unless somebody
 	// was held up.
-	slowPeriod = 100 * time.Millisecond
+	slowPeriod = 50 * time.Millisecond
 	slowShare  = 100
 )
 

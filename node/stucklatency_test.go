@@ -13,16 +13,16 @@ import (
 const (
 	timedPuts  = 200
 	stuckClogs = 3
-	// clogged is where a broker begins to hold up who publishes to a subscriber, unless
-	// it is told not to: three quarters of what may wait for one.
-	clogged = 16 << 20 / 4 * 3
-	// noise is less than the 2 ms that each stuck subscriber would cost each event.
+	// clogged is less than what a subscriber is cut off for.
+	clogged = clientWaiting / 4 * 3
+	// noise is less than the 2 ms that each stuck subscriber would cost each event if the
+	// broker waited for it.
 	noise = 3 * time.Millisecond
 )
 
-// TestStuckSubscribersDelayNobody has three subscribers that do not read, with so much
-// waiting for them that the broker has not cut them off but would make whoever publishes
-// wait for them. A healthy one has each event as soon as without them.
+// TestStuckSubscribersDelayNobody has three subscribers that do not read, with almost as much
+// waiting for them as they are cut off for. A healthy one has each event as soon as without
+// them.
 func TestStuckSubscribersDelayNobody(t *testing.T) {
 	c := single(t)
 	c.InMemory, c.DataDir = true, ""
@@ -89,8 +89,7 @@ func besideStuck(t *testing.T, n *Node, latency func() []time.Duration) (beside 
 	return beside
 }
 
-// waitingFor returns the numbers of the connections for which the broker keeps more than
-// it keeps without holding up who publishes.
+// waitingFor returns the numbers of the connections for which much waits.
 func waitingFor(t *testing.T, n *Node) (stuck []uint64) {
 	t.Helper()
 	z, err := n.broker.server.Connz(&server.ConnzOptions{Sort: server.ByCid})

@@ -39,7 +39,7 @@ func TestBadAccess(t *testing.T) {
 		want string
 	}{
 		{"no file", []string{"--nats-config", "/no/such/file"}, exitUsage, `NATSConfig /no/such/file: `},
-		{"a setting that is a flag", []string{"--nats-config", port}, exitUsage, `NATSConfig .*port.conf: it has "port"; leave it out, and give NATS$`},
+		{"a setting that is a flag", []string{"--nats-config", port}, exitUsage, `NATSConfig .*port.conf: it has "port"; leave it out, and give NATS \(--nats-config\)$`},
 		{"users for brokers of one's own", []string{"--nats-config", users, "--nats-url", "nats://127.0.0.1:1"}, exitUsage, `leave out NATS, NATSConfig`},
 		{"HTTP for everyone, with users for NATS", []string{"--nats-config", users, "--nats", "0.0.0.0:0", "--http", "0.0.0.0:0"}, exitUsage, `HTTP is "0.0.0.0:0", which others can reach, and clients need no token; give a loopback address, HTTPTokenFile, or set Insecure`},
 		{"routes for everyone", []string{"--nats-config", users, "--routes", "0.0.0.0:0", "--cluster-secret", "long enough"}, exitUsage, `Routes is "0.0.0.0:0", .*not encrypted; .*tls for cluster`},
