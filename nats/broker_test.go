@@ -60,13 +60,12 @@ func receive[T any](t testing.TB, ctx context.Context, what string, from <-chan 
 func startBroker(t testing.TB, change ...func(*server.Options)) (s *server.Server, stop func()) {
 	t.Helper()
 	o := &server.Options{
-		Host:                "127.0.0.1",
-		Port:                server.RANDOM_PORT,
-		NoLog:               true,
-		NoSigs:              true,
-		NoFastProducerStall: true,
-		MaxPending:          256 << 20, // the test's own subscribers may be slow
-		WriteDeadline:       patience,
+		Host:          "127.0.0.1",
+		Port:          server.RANDOM_PORT,
+		NoLog:         true,
+		NoSigs:        true,
+		MaxPending:    256 << 20, // the test's own subscribers may be slow
+		WriteDeadline: patience,
 	}
 	for _, f := range change {
 		f(o)

@@ -11,8 +11,9 @@ import "sync"
 // A beacon counts if it came over a known route: the one that the leader had heard of
 // before it made the beacon, and that is still there when it has come. Of two such
 // beacons over the same route, the later one behind the earlier one in the leader's
-// chain, everything came between them that the leader published between them; so what
-// the later one calls published is there. A beacon that is not chained so says above
+// chain, everything came between them that the leader published between them, since brokers
+// drop nothing for a route that stays (docs/adr/0021); so what the later one calls published
+// is there. A beacon that is not chained so says above
 // which revision everything was published, or is published again, after its route was
 // known; what lies below that and above what was there is the hole.
 //
