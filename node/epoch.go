@@ -81,12 +81,29 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// begin waits until everything before the term is applied. It returns false if the term is
+// over already, and it was another one that it saw or will be: two epochs of one term would
+// number their beacons twice. A term that follows another one in which this node led follows
+// news of the end of that one, too, which wait if whoever ends epochs was held up.
+func (e *epoch) begin() (leads bool, err error) {
+	r := e.node.consensus.raft
+	e.term = r.CurrentTerm()
+	if err := e.node.consensus.barrier(); err != nil {
+		return false, fmt.Errorf("wait for earlier terms: %w", err)
+	}
+	return r.CurrentTerm() == e.term && len(e.node.consensus.leaders) == 0, nil
+}
+
 // run leads until ctx ends.
 func (e *epoch) run(ctx context.Context) error {
 	n := e.node
-	e.term = n.consensus.raft.CurrentTerm()
-	if err := n.consensus.barrier(); err != nil {
-		return fmt.Errorf("wait for earlier terms: %w", err)
+	leads, err := e.begin()
+	if err != nil {
+		return err
+	}
+	if !leads {
+		<-ctx.Done() // soon
+		return nil
 	}
 	e.clock.set(n.machine.Time())
 	after, lost := e.resume()

@@ -19,8 +19,8 @@ const leaderPoll = 20 * time.Millisecond // to look who leads, while nobody does
 // the change is on a majority's disks and applied, and while there is no
 // leader. On a node that does not lead it fails with [ErrNotLeader]. After
 // [ErrUnknownOutcome] the change may have been made; after any other error it
-// was not; one may be [ErrRestoring], which passes. The node keeps value; do not
-// change it.
+// was not; one may be [ErrRestoring], which passes, or the cause of ctx, if that had
+// ended before the change was begun. The node keeps value; do not change it.
 func (n *Node) Put(ctx context.Context, key string, value []byte, opts ...WriteOption) (revision uint64, err error) {
 	return n.write(ctx, OpPut(key, value, opts...).command)
 }
@@ -70,6 +70,9 @@ func (n *Node) write(ctx context.Context, c fsm.Command) (uint64, error) {
 	}
 	if err := n.checkCommand(c); err != nil {
 		return 0, err
+	}
+	if ctx.Err() != nil { // whoever asked does not want it any more
+		return 0, fmt.Errorf("node: not begun: %w", context.Cause(ctx))
 	}
 	if err := n.stayOpen(); err != nil {
 		return 0, err

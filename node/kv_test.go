@@ -215,3 +215,21 @@ func TestDeadlineWithoutLeader(t *testing.T) {
 		t.Error("a node without a leader is ready")
 	}
 }
+
+// TestWriteOfNobody: what is asked for with a context that has ended changes nothing.
+func TestWriteOfNobody(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("gone")
+	cancel(gone)
+	before := n.Revision()
+	for range 20 {
+		if revision, err := n.Put(ctx, "k", nil); !errors.Is(err, gone) || errors.Is(err, ErrUnknownOutcome) {
+			t.Errorf("a put gives %d, %v; want %v, and that nothing was changed", revision, err, gone)
+		}
+	}
+	if revision := put(t, n, "other", "v"); revision != before+1 {
+		t.Errorf("the next change is %d, after %d", revision, before)
+	}
+}
