@@ -3,7 +3,9 @@ package node
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -19,10 +21,14 @@ import (
 // say that it has everything, and subscribers would be told of nothing.
 //
 // Clients are cut off long before, because to hold up a publisher for them is to hold up all
-// others, and to drop something without a word is worse than to be told by the connection.
+// others, and to drop something without a word is worse than to be told by the connection: at
+// once if more than clientWaiting waits for one, and where it is more than behind for a while,
+// in which a healthy one takes a burst, or what it has asked for.
 const (
 	mostWaiting   = 128 << 20
-	clientWaiting = 16 << 20
+	clientWaiting = 32 << 20
+	behind        = 16 << 20
+	behindTime    = time.Second
 
 	// slowPeriod lies between two looks for such clients, of which each touches every
 	// connection; but no more than a hundredth of the time goes into them, unless somebody
@@ -37,6 +43,7 @@ func (n *Node) cutSlow(ctx context.Context) {
 	tick := time.NewTicker(slowPeriod)
 	defer tick.Stop()
 	repeats := newRepeats()
+	since := make(map[uint64]time.Time) // by id: when a client was first seen to be behind
 	var stalls int64
 	var next time.Time
 	for {
@@ -49,7 +56,17 @@ func (n *Node) cutSlow(ctx context.Context) {
 		if stalls = n.broker.server.NumStalledClients(); stalls == before && began.Before(next) {
 			continue
 		}
-		for _, c := range n.slowClients() {
+		late := n.clientsBehind()
+		maps.DeleteFunc(since, func(id uint64, _ time.Time) bool {
+			return !slices.ContainsFunc(late, func(c *server.ConnInfo) bool { return c.Cid == id })
+		})
+		for _, c := range late {
+			if since[c.Cid].IsZero() {
+				since[c.Cid] = began
+			}
+			if c.Pending <= clientWaiting && began.Sub(since[c.Cid]) < behindTime {
+				continue
+			}
 			if err := n.broker.server.DisconnectClientByID(c.Cid); err != nil {
 				continue // it has gone by itself
 			}
@@ -60,8 +77,8 @@ func (n *Node) cutSlow(ctx context.Context) {
 	}
 }
 
-// slowClients returns the clients for which too much waits.
-func (n *Node) slowClients() (slow []*server.ConnInfo) {
+// clientsBehind returns the clients that are behind.
+func (n *Node) clientsBehind() (late []*server.ConnInfo) {
 	all, err := n.broker.server.Connz(&server.ConnzOptions{Sort: server.ByPending, Limit: 64})
 	if err != nil {
 		return nil // it has no such sort, which the tests would miss
@@ -73,9 +90,9 @@ func (n *Node) slowClients() (slow []*server.ConnInfo) {
 		}
 	}
 	for _, c := range all.Conns {
-		if c.Pending > clientWaiting && !own[c.Cid] {
-			slow = append(slow, c)
+		if c.Pending > behind && !own[c.Cid] {
+			late = append(late, c)
 		}
 	}
-	return slow
+	return late
 }

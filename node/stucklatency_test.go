@@ -13,8 +13,8 @@ import (
 const (
 	timedPuts  = 200
 	stuckClogs = 3
-	// clogged is less than what a subscriber is cut off for.
-	clogged = clientWaiting / 4 * 3
+	// clogged is less than what a subscriber is cut off for after a while.
+	clogged = behind / 4 * 3
 	// noise is less than the 2 ms that each stuck subscriber would cost each event if the
 	// broker waited for it.
 	noise = 3 * time.Millisecond
