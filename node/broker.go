@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -63,6 +64,8 @@ type broker struct {
 	server *server.Server // nil for an external one
 	keys   map[string]nkeys.KeyPair
 	wg     sync.WaitGroup
+
+	cut atomic.Uint64 // clients that the node has cut off
 
 	routeBase uint64 // added to the ids of routes, which begin anew with each broker
 }

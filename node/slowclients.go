@@ -70,6 +70,7 @@ func (n *Node) cutSlow(ctx context.Context) {
 			if err := n.broker.server.DisconnectClientByID(c.Cid); err != nil {
 				continue // it has gone by itself
 			}
+			n.broker.cut.Add(1)
 			repeats.log(n.log, slog.LevelWarn, "slow client", "cut off a client that does not take what it has subscribed to; it connects again, and misses what comes meanwhile",
 				"client", c.Name, "address", net.JoinHostPort(c.IP, strconv.Itoa(c.Port)), "waiting_bytes", c.Pending)
 		}
@@ -95,4 +96,13 @@ func (n *Node) clientsBehind() (late []*server.ConnInfo) {
 		}
 	}
 	return late
+}
+
+// slowClients returns how many clients were cut off because they did not take what waited
+// for them.
+func (b *broker) slowClients() uint64 {
+	if b.server == nil {
+		return 0
+	}
+	return b.cut.Load() + b.server.NumSlowConsumersClients()
 }

@@ -119,6 +119,7 @@ type Status struct {
 	NATS     string       `json:"nats"`   // URL for clients
 	Events   fanout.Stats `json:"events"` // of in-process watchers
 	Log      LogSize      `json:"log"`
+	Slow     uint64       `json:"slow_clients"`        // that the embedded broker or the node has cut off
 	Publish  *Published   `json:"published,omitempty"` // on the leader
 }
 
@@ -153,6 +154,7 @@ func (n *Node) Status() Status {
 		NATS:     n.NATSURL(),
 		Events:   n.registry.Stats(),
 		Log:      n.compaction.logSize(),
+		Slow:     n.broker.slowClients(),
 	}
 	if e, _ := n.currentEpoch(); e != nil {
 		s.Publish = &Published{Confirmed: e.publisher.Confirmed(), Safe: e.publisher.Safe(), Resets: e.publisher.Resets(), Events: e.publisher.Events(), Skipped: e.publisher.Skipped()}
