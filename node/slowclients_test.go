@@ -55,7 +55,7 @@ func TestClientBehindIsCutOff(t *testing.T) {
 	c := single(t)
 	c.InMemory, c.DataDir = true, ""
 	n := lead(t, c)
-	value := string(make([]byte, 256<<10))
+	value := string(make([]byte, 1000<<10)) // long, so that much waits soon
 	conns := func(state server.ConnState) []*server.ConnInfo {
 		z, err := n.broker.server.Connz(&server.ConnzOptions{State: state})
 		if err != nil {
