@@ -87,13 +87,23 @@ func (n *Node) leaderDisowns(ctx context.Context) bool {
 			continue
 		}
 		asking, cancel := context.WithTimeout(ctx, probeTimeout)
-		var m Membership
-		err := n.peers.get(asking, string(s.Address), membersPath, &m)
+		m, ok := n.ledBy(asking, s)
 		cancel()
-		if err != nil || m.Leader != string(s.ID) || len(m.Members) == 0 {
-			continue
+		if ok {
+			return !slices.ContainsFunc(m.Members, func(m Member) bool { return m.ID == n.config.ID })
 		}
-		return !slices.ContainsFunc(m.Members, func(m Member) bool { return m.ID == n.config.ID })
 	}
 	return false
+}
+
+// ledBy returns the membership as a member has it that leads this node's cluster. At its
+// address may be a node of another one by now, under the same id, which says nothing of it.
+func (n *Node) ledBy(ctx context.Context, s raft.Server) (m Membership, ok bool) {
+	var there introduction
+	own, at := n.clusterID(), string(s.Address)
+	if err := n.peers.get(ctx, at, identityPath, &there); err != nil || own == "" || there.Cluster != own {
+		return m, false
+	}
+	err := n.peers.get(ctx, at, membersPath, &m)
+	return m, err == nil && m.Leader == string(s.ID) && len(m.Members) > 0
 }

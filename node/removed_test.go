@@ -177,6 +177,33 @@ func TestRemovedWhileAway(t *testing.T) {
 	put(t, leader, "k", "goes on")
 }
 
+// TestRefoundedDoesNotRemove: a member's id and address with another cluster behind them, as
+// when it was founded anew on an empty directory, has nobody removed. The node goes on once
+// the rest of its own cluster is back.
+func TestRefoundedDoesNotRemove(t *testing.T) {
+	t.Parallel()
+	nodes := clusterOf(t, 3)
+	revision := put(t, leaderAmong(t, nodes), "k", "v")
+	for _, n := range nodes {
+		eventually(t, n.ID()+" has the data", func() bool { return n.Revision() >= revision })
+	}
+	for _, n := range nodes {
+		stop(t, n)
+	}
+	again := single(t)
+	again.ID, again.Raft = nodes[0].ID(), nodes[0].config.Raft
+	lead(t, again)
+	alone := start(t, nodes[1].config)
+	if alone.leaderDisowns(bounded(t)) {
+		t.Error("it takes the leader of another cluster for its own")
+	}
+	other := start(t, nodes[2].config)
+	wantValue(t, leaderAmong(t, []*Node{alone, other}), "k", "v", revision)
+	if alone.removed.Load() || other.removed.Load() {
+		t.Error("one says that it was removed")
+	}
+}
+
 // TestRemovedByItsOwnLog: a node that finds its removal in its log needs nobody to tell
 // it, and its Raft goes on: should the removal be undone, it is a member again.
 func TestRemovedByItsOwnLog(t *testing.T) {
