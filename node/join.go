@@ -45,8 +45,7 @@ func (n *Node) join(ctx context.Context) error {
 		if err := n.checkCluster(ctx, client, join); err != nil {
 			return err
 		}
-		n.taken.Store(true)
-		n.spawn("join", n.finishJoin)
+		n.letIn()
 		return nil
 	}
 	if err := n.dir.beginJoin(); err != nil {
@@ -79,9 +78,15 @@ func (n *Node) join(ctx context.Context) error {
 	if err := n.dir.noteTakenIn(); err != nil {
 		return err
 	}
-	n.taken.Store(true)
-	n.spawn("join", n.finishJoin)
+	n.letIn()
 	return nil
+}
+
+// letIn goes on when the cluster has taken the node in.
+func (n *Node) letIn() {
+	n.taken.Store(true)
+	n.consensus.takePart()
+	n.spawn("join", n.finishJoin)
 }
 
 // forgetJoin leaves the directory as it was, so that it can be used with another id,

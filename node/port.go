@@ -34,7 +34,8 @@ const (
 	lastControl      = ' ' // no request of HTTP begins with this or less
 )
 
-// newRaftPort listens. Connections are encrypted if secure is not nil.
+// newRaftPort listens, and takes nothing for Raft until that half is opened. Connections are
+// encrypted if secure is not nil.
 func newRaftPort(addr string, secure *raftTLS) (*raftPort, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -42,6 +43,7 @@ func newRaftPort(addr string, secure *raftTLS) (*raftPort, error) {
 	}
 	p := &raftPort{listener: l, secure: secure, done: make(chan struct{}), fresh: make(map[net.Conn]struct{})}
 	p.raft, p.http = newHalf(l.Addr()), newHalf(l.Addr())
+	p.http.open()
 	p.wg.Go(p.accept)
 	return p, nil
 }
@@ -133,7 +135,7 @@ func (p *raftPort) sort(conn net.Conn) {
 	defer timeout.Stop()
 	select {
 	case to.conns <- &peekedConn{Conn: conn, r: r}:
-	case <-timeout.C: // nobody serves it: the node starts
+	case <-timeout.C: // nobody takes it: the node starts, or has not been let in yet
 		conn.Close()
 	case <-to.done:
 		conn.Close()
@@ -144,17 +146,27 @@ func (p *raftPort) sort(conn net.Conn) {
 
 // half is the port as one of its two users has it: a listener.
 type half struct {
-	addr  net.Addr
-	conns chan net.Conn
-	done  chan struct{} // closed by Close
-	once  sync.Once
+	addr   net.Addr
+	conns  chan net.Conn
+	opened chan struct{} // closed by open
+	done   chan struct{} // closed by Close
+	first  sync.Once
+	once   sync.Once
 }
 
 func newHalf(addr net.Addr) *half {
-	return &half{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
+	return &half{addr: addr, conns: make(chan net.Conn), opened: make(chan struct{}), done: make(chan struct{})}
 }
 
+// open has Accept return what comes. Until then it waits.
+func (h *half) open() { h.first.Do(func() { close(h.opened) }) }
+
 func (h *half) Accept() (net.Conn, error) {
+	select {
+	case <-h.opened:
+	case <-h.done:
+		return nil, net.ErrClosed
+	}
 	select {
 	case conn := <-h.conns:
 		return conn, nil

@@ -152,7 +152,18 @@ func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
 	if err != nil {
 		return corrupt("the Raft log or a snapshot", dir, err)
 	}
+	if !n.joining {
+		n.takePart()
+	}
 	return nil
+}
+
+// takePart has Raft hear other nodes. One that joins hears nobody before it is let in: a
+// voter that was emptied would vote, and store what is acknowledged, while it is refused.
+func (n *consensus) takePart() {
+	if n.port != nil {
+		n.port.raft.open()
+	}
 }
 
 // forgetFounding undoes the founding of a cluster that a crash cut short, and reports

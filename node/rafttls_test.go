@@ -63,6 +63,7 @@ func secureTransport(t *testing.T, secure *raftTLS) *raft.NetworkTransport {
 	if err != nil {
 		t.Fatal(err)
 	}
+	port.raft.open()
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: newStreamLayer(port.raft, nil, secure, acquaintedAs(t, port.listener.Addr().String())), MaxPool: 1, Timeout: patience, Logger: hclog.NewNullLogger(),
 	})
