@@ -21,6 +21,7 @@ import (
 type compaction struct {
 	raft.BatchingFSM
 	revision func() uint64 // of the state machine
+	over     func() error  // why no snapshot is finished any more, nil while one may be
 	// recorded waits until a crash would not have events up to a revision announced as
 	// lost, because a start from a snapshot has none of them any more; or until the
 	// snapshot is void, or cannot be finished. See [Node.recorded].
@@ -53,8 +54,8 @@ const (
 	recordPoll     = 50 * time.Millisecond
 )
 
-func newCompaction(machine raft.BatchingFSM, least int64, revision func() uint64, recorded func(uint64, <-chan struct{}) error) *compaction {
-	return &compaction{BatchingFSM: machine, revision: revision, recorded: recorded, least: least, next: least, due: make(chan struct{}, 1), void: make(chan struct{})}
+func newCompaction(machine raft.BatchingFSM, least int64, revision func() uint64, over func() error, recorded func(uint64, <-chan struct{}) error) *compaction {
+	return &compaction{BatchingFSM: machine, revision: revision, over: over, recorded: recorded, least: least, next: least, due: make(chan struct{}, 1), void: make(chan struct{})}
 }
 
 // ApplyBatch implements [raft.BatchingFSM].
@@ -177,6 +178,15 @@ func (n *consensus) compact(trailing uint64) error {
 	return nil
 }
 
+// over says why this node finishes no snapshot any more: Raft does not end before it is done
+// with one, and a large one takes long.
+func (n *Node) over() error {
+	if n.closing() {
+		return ErrClosed
+	}
+	return n.Err()
+}
+
 // recorded waits until the record of what was announced covers a revision, and has it on
 // the disk; not for ever, for there may be no leader. The error says why it will not: the
 // node closes, another state has come, or the record cannot be written. Then the log stays
@@ -190,6 +200,9 @@ func (n *Node) recorded(revision uint64, void <-chan struct{}) error {
 	tick := time.NewTicker(recordPoll)
 	defer tick.Stop()
 	for {
+		if err := n.over(); err != nil {
+			return err
+		}
 		if known, _ := n.announced.get(); known.Revision >= revision {
 			return n.announced.save(n.dir.announced(), true)
 		}
@@ -198,9 +211,7 @@ func (n *Node) recorded(revision uint64, void <-chan struct{}) error {
 		case <-void:
 			return errVoid
 		case <-n.leaving.Done():
-			return ErrClosed
 		case <-n.failure.done:
-			return n.failure.err
 		case <-patience.C:
 			return nil
 		}

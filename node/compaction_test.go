@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -38,7 +39,7 @@ func newWeighed(t *testing.T) *weighed {
 	}
 	w := &weighed{t: t, store: store}
 	machine := fsm.New(fsm.Options{Ring: ring})
-	w.compaction = newCompaction(machine, leastLog, func() uint64 { return w.index }, func(revision uint64, void <-chan struct{}) error {
+	w.compaction = newCompaction(machine, leastLog, func() uint64 { return w.index }, func() error { return nil }, func(revision uint64, void <-chan struct{}) error {
 		if n := len(w.kept()); n != len(w.recorded) {
 			t.Errorf("%d snapshots are whole, and %d were recorded", n, len(w.recorded))
 		}
@@ -284,6 +285,38 @@ func TestSnapshotWaitsForTheRecord(t *testing.T) {
 	put(t, n, "k", "w")
 	takeSnapshot(t, n)
 	n.Close()
+}
+
+// TestSnapshotIsGivenUp as soon as the node closes, however much of it is left to be written,
+// also where all of it was announced.
+func TestSnapshotIsGivenUp(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	var last uint64
+	for i := range 8 {
+		last = put(t, n, fmt.Sprintf("k.%d", i), strings.Repeat("x", 200<<10))
+	}
+	eventually(t, "all is announced", func() bool { known, _ := n.announced.get(); return known.Revision >= last })
+	asked, over := 0, n.compaction.over
+	n.compaction.over = func() error {
+		if asked++; asked == 3 {
+			n.leave()
+		}
+		return over()
+	}
+	if err := n.consensus.raft.Snapshot().Error(); err == nil || !strings.Contains(err.Error(), ErrClosed.Error()) {
+		t.Errorf("error is %v; want that the node closes", err)
+	}
+	if files, err := os.ReadDir(n.dir.snapshots()); err != nil || len(files) > 0 {
+		t.Errorf("snapshots are %v, %v; want none", files, err)
+	}
+	if asked != 3 {
+		t.Errorf("it went on until it had looked %d times; want 3", asked)
+	}
+	if err := n.end(); err != nil {
+		t.Error(err)
+	}
+	close(n.closed)
 }
 
 // TestRestoreBesideSnapshot: a backup is restored while a snapshot waits for its record. The

@@ -21,7 +21,7 @@ var errVoid = errors.New("node: another state has taken the place of this one")
 
 // Persist implements [raft.FSMSnapshot].
 func (s *weighedSnapshot) Persist(sink raft.SnapshotSink) error {
-	counted := &countingSink{SnapshotSink: sink, before: s.finish}
+	counted := &countingSink{SnapshotSink: sink, write: s.compaction.over, whole: s.finish}
 	if err := s.FSMSnapshot.Persist(counted); err != nil {
 		return err
 	}
@@ -55,21 +55,24 @@ func (s *weighedSnapshot) Release() {
 	}
 }
 
-// countingSink counts what is written, and asks whether it may be whole.
+// countingSink counts what is written, and asks whether it may go on, and be whole.
 type countingSink struct {
 	raft.SnapshotSink
-	before func() error
-	n      int64
+	write, whole func() error
+	n            int64
 }
 
 func (s *countingSink) Write(b []byte) (int, error) {
+	if err := s.write(); err != nil {
+		return 0, err
+	}
 	n, err := s.SnapshotSink.Write(b)
 	s.n += int64(n)
 	return n, err
 }
 
 func (s *countingSink) Close() error {
-	if err := s.before(); err != nil {
+	if err := s.whole(); err != nil {
 		return err
 	}
 	return s.SnapshotSink.Close()
