@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"sync"
@@ -63,7 +64,9 @@ func (s *memSink) ID() string { return s.meta.ID }
 
 func (s *memSink) Write(b []byte) (int, error) { return s.data.Write(b) }
 
-// Close has the snapshot count, unless it was ended before, or a newer one is there.
+// Close has the snapshot count, unless it was ended before, or a newer one is there: of a later
+// term, as Raft's own store on a disk has it, or further in the same one. What a leader alone
+// had restored may stand far above what the next one has.
 func (s *memSink) Close() error {
 	m := s.store
 	m.mu.Lock()
@@ -72,7 +75,7 @@ func (s *memSink) Close() error {
 		return nil
 	}
 	s.ended = true
-	if m.meta != nil && m.meta.Index > s.meta.Index {
+	if m.meta != nil && cmp.Or(cmp.Compare(m.meta.Term, s.meta.Term), cmp.Compare(m.meta.Index, s.meta.Index)) > 0 {
 		return nil
 	}
 	s.meta.Size = int64(s.data.Len())

@@ -11,9 +11,10 @@ import (
 func TestMemSnapshots(t *testing.T) {
 	t.Parallel()
 	store := &memSnapshots{}
+	term := uint64(2)
 	create := func(index uint64, data string) raft.SnapshotSink {
 		t.Helper()
-		sink, err := store.Create(1, index, 2, raft.Configuration{Servers: []raft.Server{{ID: "n1"}}}, 3, nil)
+		sink, err := store.Create(1, index, term, raft.Configuration{Servers: []raft.Server{{ID: "n1"}}}, 3, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +37,7 @@ func TestMemSnapshots(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := io.ReadAll(in)
-		if err != nil || string(got) != data || meta.Index != index || meta.Term != 2 || meta.ConfigurationIndex != 3 || len(meta.Configuration.Servers) != 1 || meta.Size != int64(len(data)) {
+		if err != nil || string(got) != data || meta.Index != index || meta.Term != term || meta.ConfigurationIndex != 3 || len(meta.Configuration.Servers) != 1 || meta.Size != int64(len(data)) {
 			t.Fatalf("%+v holds %q, %v; want %q of index %d", meta, got, err, data, index)
 		}
 	}
@@ -61,6 +62,13 @@ func TestMemSnapshots(t *testing.T) {
 	end(again.Close)
 	end(again.Close)
 	want(20, "another")
+	term = 1
+	end(create(30, "of a leader before").Close)
+	term = 2
+	want(20, "another")
+	term = 3
+	end(create(15, "of the next leader").Close) // whose log has taken the place of the rest
+	want(15, "of the next leader")
 	if _, _, err := store.Open("2-10"); err == nil {
 		t.Error("one that is not there is opened")
 	}
