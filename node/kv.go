@@ -161,6 +161,9 @@ func (n *Node) apply(e *epoch, c fsm.Command) pending {
 		return pending{err: ErrRestoring}
 	}
 	defer n.gate.leave()
+	if err := n.Err(); err != nil { // Raft may not have ended yet
+		return pending{err: err}
+	}
 	if c.NeedsStamp() {
 		c.Stamp = fsm.Stamp{Term: e.term, Time: e.clock.now()}
 	}

@@ -43,7 +43,8 @@ func (l *learning) look() {
 	}
 }
 
-// learnCluster is called by Raft's apply goroutine, once.
+// learnCluster is called by Raft's apply goroutine, once. If it fails the node has failed when
+// it returns, which is before this node serves as a leader: it proposes no write then.
 func (n *Node) learnCluster(cluster string) {
 	if err := n.identity.learn(cluster); err != nil {
 		n.fail(storageError(n.dir, fmt.Errorf("store of which cluster this is: %w", err)))
