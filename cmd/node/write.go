@@ -37,6 +37,7 @@ func (f *demoFlags) Validate() error {
 const (
 	writeTimeout = time.Second            // for the answer to one write
 	writeRetry   = 100 * time.Millisecond // before the same write again
+	sameRequest  = 4 * time.Minute        // the cluster knows a request for five
 	serverPing   = time.Second            // so that a server that vanished is left after two
 )
 
@@ -66,7 +67,7 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 	}
 	defer conn.Close()
 	fmt.Fprintln(stdout, "Writing demo.time, demo.count and demo.color every second to", conn.ConnectedUrlRedacted())
-	demo(ctx, remote{conn, say}.put)
+	demo(ctx, remote{conn, say, sameRequest}.put)
 	return exitOK
 }
 
@@ -74,14 +75,16 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 type remote struct {
 	conn *natsgo.Conn
 	say  func(format string, args ...any)
+	same time.Duration // how long a write that is repeated is the same request
 }
 
-// put repeats a write until it is acknowledged or ctx ends. It is always the same
-// request, so if only the answer was lost it is not carried out again.
+// put repeats a write until it is acknowledged or ctx ends. It is the same request while the
+// cluster is sure to know it, so if only the answer was lost it is not carried out again.
 func (r remote) put(ctx context.Context, key, value string) {
 	m := natsgo.NewMsg("kv.put." + key)
 	m.Data = []byte(value)
 	m.Header.Set(nats.HeaderRequestID, nuid.Next())
+	began := time.Now()
 	for failed := false; ; failed = true {
 		err := r.try(ctx, m)
 		switch {
@@ -94,6 +97,11 @@ func (r remote) put(ctx context.Context, key, value string) {
 			return
 		case !failed:
 			r.say("%s=%s is not acknowledged, trying again: %v", key, value, err)
+		}
+		if time.Since(began) > r.same {
+			r.say("%s=%s is not acknowledged within %v, going on with a new request; it may be carried out twice", key, value, r.same)
+			m.Header.Set(nats.HeaderRequestID, nuid.Next())
+			began = time.Now()
 		}
 		select {
 		case <-time.After(writeRetry):
