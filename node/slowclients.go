@@ -23,7 +23,7 @@ import (
 // Clients are cut off long before, because to hold up a publisher for them is to hold up all
 // others, and to drop something without a word is worse than to be told by the connection: at
 // once if more than clientWaiting waits for one, and where it is more than behind for a while,
-// in which a healthy one takes a burst, or what it has asked for.
+// in which a healthy one takes a burst, or what it has asked for. See limits.
 const (
 	mostWaiting   = 128 << 20
 	clientWaiting = 32 << 20
@@ -37,6 +37,18 @@ const (
 	slowShare  = 100
 )
 
+// limits returns with how much waiting a client is behind, and with how much it is cut off at
+// once, where the longest message has so many bytes: what is being written to it counts, too,
+// and it may be taking that.
+func limits(longest int) (late, most int) {
+	return max(behind, longest+behind/2), max(clientWaiting, longest+behind)
+}
+
+// restFor returns how long after the beginning of a look the next one may be, by how long it
+// took, and the one before. The shorter time is what they cost: a look waits for locks and
+// processors now and then, and slow clients are not left alone for a hundred times that.
+func restFor(took, before time.Duration) time.Duration { return slowShare * min(took, before) }
+
 // cutSlow cuts off clients of the embedded broker for which too much waits, until ctx ends.
 // The node's own connections are none: what waits for those came from clients.
 func (n *Node) cutSlow(ctx context.Context) {
@@ -46,6 +58,8 @@ func (n *Node) cutSlow(ctx context.Context) {
 	since := make(map[uint64]time.Time) // by id: when a client was first seen to be behind
 	var stalls int64
 	var next time.Time
+	var took time.Duration // by the last look
+	late, most := limits(n.config.MaxPayload)
 	for {
 		select {
 		case <-tick.C:
@@ -56,15 +70,15 @@ func (n *Node) cutSlow(ctx context.Context) {
 		if stalls = n.broker.server.NumStalledClients(); stalls == before && began.Before(next) {
 			continue
 		}
-		late := n.clientsBehind()
+		slow := n.clientsWith(late)
 		maps.DeleteFunc(since, func(id uint64, _ time.Time) bool {
-			return !slices.ContainsFunc(late, func(c *server.ConnInfo) bool { return c.Cid == id })
+			return !slices.ContainsFunc(slow, func(c *server.ConnInfo) bool { return c.Cid == id })
 		})
-		for _, c := range late {
+		for _, c := range slow {
 			if since[c.Cid].IsZero() {
 				since[c.Cid] = began
 			}
-			if c.Pending <= clientWaiting && began.Sub(since[c.Cid]) < behindTime {
+			if c.Pending <= most && began.Sub(since[c.Cid]) < behindTime {
 				continue
 			}
 			if err := n.broker.server.DisconnectClientByID(c.Cid); err != nil {
@@ -74,12 +88,14 @@ func (n *Node) cutSlow(ctx context.Context) {
 			repeats.log(n.log, slog.LevelWarn, "slow client", "cut off a client that does not take what it has subscribed to; it connects again, and misses what comes meanwhile",
 				"client", c.Name, "address", net.JoinHostPort(c.IP, strconv.Itoa(c.Port)), "waiting_bytes", c.Pending)
 		}
-		next = began.Add(slowShare * time.Since(began))
+		last := took
+		took = time.Since(began)
+		next = began.Add(restFor(took, last))
 	}
 }
 
-// clientsBehind returns the clients that are behind.
-func (n *Node) clientsBehind() (late []*server.ConnInfo) {
+// clientsWith returns the clients for which more than that waits, 64 at most.
+func (n *Node) clientsWith(waiting int) (slow []*server.ConnInfo) {
 	all, err := n.broker.server.Connz(&server.ConnzOptions{Sort: server.ByPending, Limit: 64})
 	if err != nil {
 		return nil // it has no such sort, which the tests would miss
@@ -91,11 +107,11 @@ func (n *Node) clientsBehind() (late []*server.ConnInfo) {
 		}
 	}
 	for _, c := range all.Conns {
-		if c.Pending > behind && !own[c.Cid] {
-			late = append(late, c)
+		if c.Pending > waiting && !own[c.Cid] {
+			slow = append(slow, c)
 		}
 	}
-	return late
+	return slow
 }
 
 // slowClients returns how many clients were cut off because they did not take what waited

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	natsgo "github.com/nats-io/nats.go"
@@ -75,4 +76,48 @@ func TestClientBehindIsCutOff(t *testing.T) {
 		}
 	}
 	t.Error("the node cuts off nobody")
+}
+
+// TestLongMessageCutsOffNobody: who is sent one message that is longer than what others are
+// cut off for is given the time to take it.
+func TestLongMessageCutsOffNobody(t *testing.T) {
+	t.Parallel()
+	c := single(t)
+	c.InMemory, c.DataDir, c.MaxPayload = true, "", behind+1<<20
+	n := lead(t, c)
+	road := newLink(t, strings.TrimPrefix(n.NATSURL(), "nats://"))
+	cut := make(chan struct{})
+	conn := connect(t, road.url(), natsgo.NoReconnect(), natsgo.ClosedHandler(func(*natsgo.Conn) { close(cut) }))
+	if _, err := conn.SubscribeSync("watch.long"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is known who subscribes", func() bool { return n.broker.server.GlobalAccount().SubscriptionInterest("watch.long") })
+	road.hold(false, true)
+	put(t, n, "long", string(make([]byte, c.MaxPayload-valueHeadroom)))
+	eventually(t, "it waits", func() bool { return len(waitingFor(t, n)) == 1 })
+	late, _ := limits(n.config.MaxPayload)
+	if slow := n.clientsWith(late); len(slow) > 0 {
+		t.Errorf("who is sent %d bytes is cut off for %d that wait", c.MaxPayload, slow[0].Pending)
+	}
+	select {
+	case <-cut:
+		t.Error("who is sent a long message is cut off")
+	default:
+	}
+}
+
+// TestLookThatWasHeldUp: one look that took long does not put the next one off; looks that
+// do cost much are rarer.
+func TestLookThatWasHeldUp(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ took, before, rest time.Duration }{
+		{300 * time.Millisecond, 50 * time.Microsecond, 5 * time.Millisecond},
+		{50 * time.Microsecond, 300 * time.Millisecond, 5 * time.Millisecond},
+		{20 * time.Millisecond, 30 * time.Millisecond, 2 * time.Second},
+		{20 * time.Millisecond, 0, 0}, // the first one
+	} {
+		if rest := restFor(c.took, c.before); rest != c.rest {
+			t.Errorf("behind looks of %v and %v it rests for %v; want %v", c.before, c.took, rest, c.rest)
+		}
+	}
 }
