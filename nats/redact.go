@@ -52,7 +52,12 @@ func RedactError(urls string, err error) error {
 		return quoted.Err
 	}
 	server := Redact(quoted.URL)
-	if _, err = url.Parse(server); slices.Contains(strings.Split(Redact(urls), ","), server) {
+	_, host, _ := strings.Cut(server, "://")
+	shown := func(u string) bool { // the library's scheme may be another one, where there is none
+		_, same, _ := strings.Cut(u, "://")
+		return same == host
+	}
+	if _, err = url.Parse(server); slices.ContainsFunc(strings.Split(Redact(urls), ","), shown) {
 		if same, ok := errors.AsType[*url.Error](err); ok {
 			return same.Err
 		}

@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"crypto/tls"
 	"errors"
 	"strings"
 	"testing"
@@ -51,6 +52,11 @@ func TestRedactError(t *testing.T) {
 		if said := RedactError("nats://b, "+url+" ", err).Error(); !strings.Contains(said, says) || strings.Contains(said, "user:") || strings.Contains(said, "sec") || strings.Contains(said, "%cr") {
 			t.Errorf("%s: %q; want %s in it, and no secret", url, said, says)
 		}
+	}
+	bare := "127.0.0.1:bad" // to which the client library adds a scheme of its own
+	_, err := nats.Connect(bare, nats.Secure(&tls.Config{}))
+	if said := RedactError(bare, err); said == nil || !strings.Contains(said.Error(), "port") {
+		t.Errorf("%s: %v; want the port in it", bare, said)
 	}
 	if err := RedactError("nats://b", nats.ErrNoServers); !errors.Is(err, nats.ErrNoServers) {
 		t.Errorf("another error became %v", err)
