@@ -203,6 +203,10 @@ func (n *Node) configure(ctx context.Context, what, id string, start func(timeou
 			return
 		}
 		defer n.consensus.calls.leave()
+		// Raft would never answer a proof of leadership that waits for a voter which is none
+		// any more, where this node is a majority without it.
+		n.proving.Lock()
+		defer n.proving.Unlock()
 		done <- raftError(start(enqueueTimeout).Error())
 	}()
 	select {

@@ -31,6 +31,7 @@ type Node struct {
 	consensus *consensus
 	web       *web
 	reads     *readGate
+	proving   sync.Mutex // held by proveLeadership and by configure
 	gate      writeGate
 	restoring sync.Mutex // held by Restore; never waited for
 	failure   *failure

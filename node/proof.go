@@ -20,6 +20,8 @@ func (n *Node) proveLeadership() error {
 	if e == nil {
 		return ErrNotLeader
 	}
+	n.proving.Lock()
+	defer n.proving.Unlock()
 	begun := n.consensus.acks.begin()
 	if err := n.consensus.verify(); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotLeader, err)
