@@ -304,7 +304,8 @@ func (n *Node) startWeb() (err error) {
 
 // Close ends the node: it answers the writes under way, publishes what is
 // committed, hands leadership over, records how far it announced, and ends its
-// goroutines. It takes a few seconds at most, and may be called more than once.
+// goroutines. It takes a few seconds at most, unless the disk stands still or the state
+// machine is far behind, which it waits for, and may be called more than once.
 func (n *Node) Close() error {
 	n.closeMu.Lock() // writes that came before are in waits after this
 	first := !n.closing()

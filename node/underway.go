@@ -14,14 +14,14 @@ const (
 	freeWrites = maxAppendEntries / 2
 )
 
-// underWay counts the calls of Raft that it answers by way of its queues: writes, barriers
-// and proofs of leadership, between call and answer.
+// underWay counts the calls of Raft that it answers by way of its queues: writes, barriers,
+// proofs of leadership and changes of the members, between call and answer.
 //
 // Raft answers nothing that is in its queues when it ends, and what comes there later
 // finds its way in now and then, too. Who waits would wait for ever. So before it is ended
 // no more are let in, and those that are under way are waited for, however long that takes:
-// while it runs it answers, without a log or a majority within a lease, and while it stands
-// still, at a disk say, it could not be ended either.
+// while it runs it answers, without a log or a majority within a lease (proofs: see
+// Node.configure), and while it stands still, at a disk say, it could not be ended either.
 //
 // And a timeout costs a write a timer, two objects and a tenth of all that it allocates, to
 // guard against a full queue; so while there are few calls, there is none.
