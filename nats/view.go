@@ -17,13 +17,18 @@ import (
 // seen of it, and all keys stand at the floor at least: a list, or a verification, has
 // shown that nothing newer lies below. A change whose predecessor is above where its
 // key stands has jumped over that one.
+//
+// Where too many keys are deleted above the floor, some are forgotten. An event at or below
+// the revision of the last of them may be from before the deletion of its key, if it is of one
+// that is not known: it is no news. What it could have told, an answer from above will.
 type view struct {
-	keys  map[string]known
-	dead  map[string]struct{} // of keys, those that are deleted
-	floor uint64              // everything up to it is known, once settled
-	need  uint64              // highest predecessor that was jumped over
-	epoch uint32              // counts lists
-	raw   bool                // changes below the floor are not known either, and are news
+	keys      map[string]known
+	dead      map[string]struct{} // of keys, those that are deleted
+	floor     uint64              // everything up to it is known, once settled
+	forgotten uint64              // highest revision of a deletion that was forgotten above the floor
+	need      uint64              // highest predecessor that was jumped over
+	epoch     uint32              // counts lists
+	raw       bool                // changes below the floor are not known either, and are news
 }
 
 // known is where a key stands.
@@ -54,6 +59,9 @@ func (v *view) set(key string, k known) (before known) {
 func (v *view) event(e *fanout.Event) (news bool, lost *Range, before known) {
 	k := v.keys[e.Key]
 	base := max(k.revision, v.floor)
+	if k.revision == 0 && !k.alive {
+		base = max(base, v.forgotten)
+	}
 	if e.Revision <= base && (!v.raw || e.Revision <= k.revision) {
 		return false, nil, known{}
 	}
@@ -111,12 +119,7 @@ func (v *view) unlisted(at uint64) []string {
 // below least. It reports whether that covers all that was jumped over meanwhile.
 func (v *view) settle(floor, least uint64) bool {
 	v.floor = floor
-	for key := range v.dead {
-		if v.keys[key].revision <= least {
-			delete(v.keys, key)
-			delete(v.dead, key)
-		}
-	}
+	v.bury(least)
 	if v.need > floor {
 		return false
 	}
@@ -124,16 +127,35 @@ func (v *view) settle(floor, least uint64) bool {
 	return true
 }
 
-// forget lets go of the older half of the deleted keys, and gives up to know of losses
-// that lie as far back.
+// bury lets go of the keys that were deleted up to a revision.
+func (v *view) bury(revision uint64) {
+	for key := range v.dead {
+		if v.keys[key].revision <= revision {
+			delete(v.keys, key)
+			delete(v.dead, key)
+		}
+	}
+}
+
+// living returns how many keys are not deleted.
+func (v *view) living() int { return len(v.keys) - len(v.dead) }
+
+// forget lets go of the older half of the deleted keys. A raw view gives up to know of losses
+// that lie as far back. Another one needs an answer that is asked for behind this: one that is
+// on its way may have a key from before its deletion.
 func (v *view) forget() {
 	revisions := make([]uint64, 0, len(v.dead))
 	for key := range v.dead {
 		revisions = append(revisions, v.keys[key].revision)
 	}
 	slices.Sort(revisions)
-	floor := max(v.floor, revisions[len(revisions)/2])
-	v.settle(floor, floor)
+	last := revisions[len(revisions)/2]
+	if v.raw {
+		v.floor = max(v.floor, last)
+	} else {
+		v.forgotten = max(v.forgotten, last)
+	}
+	v.bury(last)
 }
 
 // restart makes every key news, and none: for a store that has nothing to do with the
@@ -146,5 +168,5 @@ func (v *view) restart() {
 	for key := range v.keys {
 		v.keys[key] = known{alive: true}
 	}
-	v.floor, v.need = 0, 0
+	v.floor, v.forgotten, v.need = 0, 0, 0
 }

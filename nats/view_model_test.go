@@ -94,8 +94,8 @@ func (s *viewStore) since(floor uint64) ([]Change, bool) {
 
 // TestViewModel: whatever of the events arrives, in whatever order with lists and
 // catch-ups, what was given as news adds up to the store once the view is settled, also
-// where the consumer did not take some of it; a loss is said if and only if there was
-// one, but for those that the store itself cannot tell.
+// where the consumer did not take some of it, or deleted keys were forgotten; a loss is said
+// if and only if there was one, but for those that the store itself cannot tell.
 func TestViewModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		mayRestore := rapid.Bool().Draw(t, "backups are restored")
@@ -130,6 +130,9 @@ func TestViewModel(t *testing.T) {
 		arrive := func(t *rapid.T, e *fanout.Event) {
 			k := v.keys[e.Key]
 			base := max(k.revision, v.floor)
+			if k == (known{}) {
+				base = max(base, v.forgotten)
+			}
 			var missing []*fanout.Event
 			for _, old := range s.history {
 				if old.Key == e.Key && old.Revision > base && old.Revision < e.Revision {
@@ -224,6 +227,12 @@ func TestViewModel(t *testing.T) {
 			"take back": func(*rapid.T) {
 				b.takeBack(v)
 				settled, asked = settled && asked == nil, nil
+			},
+			"forget": func(*rapid.T) {
+				if len(v.dead) > 0 {
+					v.forget()
+					settled, asked = settled && asked == nil, nil
+				}
 			},
 			"restore": func(t *rapid.T) {
 				if !mayRestore {

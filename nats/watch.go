@@ -21,7 +21,8 @@ const (
 )
 
 // keptDead is how many deleted keys a watch remembers before it makes sure that it may
-// forget them: as many as the store.
+// forget them: as many as the store. If it cannot for long, it forgets some all the same,
+// from twice as many on.
 const keptDead = 65_536
 
 // WatchOptions configures a [Watch]. The zero value is a watch that heals itself.
@@ -29,8 +30,10 @@ type WatchOptions struct {
 	// Raw gives events as they come, without the state at the beginning. Nothing is
 	// healed; what is lost is told.
 	Raw bool
-	// MaxKeys bounds the keys that the watch remembers, at about 100 bytes each and
-	// the key. With more, it ends with [ErrTooManyKeys]. Default 1,048,576.
+	// MaxKeys bounds the living keys that match the pattern, which the watch remembers
+	// at about 100 bytes each and the key. With more, it ends with [ErrTooManyKeys].
+	// Deleted keys that it still remembers take their room, or that of 131,072 keys
+	// beside them. Default 1,048,576.
 	MaxKeys int
 	// MaxPending and MaxPendingBytes bound what waits for the consumer, with its
 	// keys and values. Default 65,536 updates and 64 MiB; as much again may wait in
@@ -39,7 +42,7 @@ type WatchOptions struct {
 	MaxPendingBytes int
 }
 
-// ErrTooManyKeys ends a watch of more keys than [WatchOptions] allows.
+// ErrTooManyKeys ends a watch of more living keys than [WatchOptions] allows.
 var ErrTooManyKeys = errors.New("nats: the watch has too many keys")
 
 // Watch follows the keys that match a pattern, over one subscription. It gives the
@@ -95,7 +98,7 @@ type WatchStats struct {
 	Losses   uint64 // times at which something was found to be missing, or likely to be
 	Healed   uint64 // changes that did not arrive and were asked for, the first state left out
 	CatchUps uint64 // times at which that was asked, verifications included
-	Keys     int    // that it remembers now
+	Keys     int    // that it remembers now, deleted ones included
 	Pending  int    // updates that wait for the consumer now
 }
 

@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -160,6 +161,54 @@ func TestSilenceOvertaken(t *testing.T) {
 	}
 	w.caughtUp(task, 5, 0)
 	wantTaken(t, w, "stale", "synced", "fresh")
+}
+
+// TestDeletedKeysAreBounded: however many keys were deleted since the last verification, a
+// watch of few goes on. What it remembers of the others is bounded, and what comes late of
+// one that was forgotten, by itself or in an answer, does not bring it back.
+func TestDeletedKeysAreBounded(t *testing.T) {
+	w := heldWatch(t, 10)
+	before, _ := w.task(time.Now())
+	if err := w.begin(before); err != nil {
+		t.Fatal(err)
+	}
+	key := func(i uint64) string { return fmt.Sprintf("k%d", i) }
+	event := func(op fanout.Op, i, revision, previous uint64) {
+		w.receive(w.client.o.Subjects.EncodeEvent(&fanout.Event{Op: op, Key: key(i), Revision: revision, PrevRevision: previous, Time: time.Now()}))
+	}
+	for i := range uint64(2 * keptDead) {
+		w.view.set(key(i), known{revision: 2*i + 2})
+	}
+	const last = 2 * keptDead
+	event(fanout.Put, last, 2*last+1, 0)
+	event(fanout.Delete, last, 2*last+2, 2*last+1)
+	wantTaken(t, w, key(last), "delete "+key(last))
+	if w.err != nil {
+		t.Fatalf("the watch has ended: %v", w.err)
+	}
+	if n := len(w.view.dead); n > 2*keptDead {
+		t.Errorf("%d deleted keys are remembered", n)
+	}
+	event(fanout.Put, 0, 1, 0)
+	wantTaken(t, w)
+	if _, err := w.applyOne(before, putAt(key(0), 1), 1); !errors.Is(err, errBehind) {
+		t.Errorf("an answer from before is taken: %v", err)
+	}
+	again, due := w.task(time.Now())
+	if !due {
+		t.Fatal("the watch does not catch up")
+	}
+	w.caughtUp(again, 2*last+2, 0)
+	if n := w.Stats().Keys; n != 0 {
+		t.Errorf("%d keys are remembered when it has", n)
+	}
+	for i := range uint64(w.o.MaxKeys + 1) {
+		event(fanout.Put, i, 3*last+i, 0)
+		w.taken()
+	}
+	if !errors.Is(w.err, ErrTooManyKeys) {
+		t.Errorf("a watch of too many living keys: %v", w.err)
+	}
 }
 
 // forUser starts a broker for a user who may do what is listed, and for one who may do

@@ -111,16 +111,20 @@ func (w *Watch) say(u Update) {
 
 // bound keeps what is remembered of keys within its limits.
 func (w *Watch) bound() {
-	if len(w.view.dead) > keptDead {
-		if w.o.Raw {
-			w.view.forget()
-		} else if w.verify.After(time.Now()) {
-			w.verify = time.Now()
-			poke(w.alarm)
-		}
-	}
-	if len(w.view.keys) > w.o.MaxKeys {
+	living, dead := w.view.living(), len(w.view.dead)
+	switch {
+	case living > w.o.MaxKeys:
 		w.endWith(ErrTooManyKeys)
+	case dead <= keptDead:
+	case w.o.Raw:
+		w.view.forget()
+	case dead > max(2*keptDead, w.o.MaxKeys-living):
+		w.view.forget()
+		w.round++ // no answer counts that is on its way
+		w.raise(false)
+	case w.verify.After(time.Now()):
+		w.verify = time.Now()
+		poke(w.alarm)
 	}
 }
 

@@ -319,12 +319,25 @@ func TestClientWatchPutBack(t *testing.T) {
 	}
 }
 
-// TestClientWatchBounds: a watch of too many keys ends with an error that says so.
+// TestClientWatchBounds: a watch of too many living keys ends with an error that says so.
 func TestClientWatchBounds(t *testing.T) {
 	t.Parallel()
 	n := lead(t, single(t))
+	few := mirrorOf(t, client(t, n.NATSURL()), ">", nats.WatchOptions{MaxKeys: 10})
 	for i := range 20 {
 		put(t, n, fmt.Sprint(i), "")
+		if _, err := n.Delete(bounded(t), fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, n, "0", "")
+	few.equals("behind much that came and went", state(t, n, ">"))
+	for i := range 20 {
+		put(t, n, fmt.Sprint(i), "")
+	}
+	<-few.stopped
+	if few.err != nats.ErrTooManyKeys {
+		t.Errorf("the watch that has begun with few keys ended with %v", few.err)
 	}
 	m := mirrorOf(t, client(t, n.NATSURL()), ">", nats.WatchOptions{MaxKeys: 10})
 	<-m.stopped
