@@ -35,6 +35,7 @@ type pulse struct {
 	c       *Client
 	started bool // the client's lock is held
 	subs    []*nats.Subscription
+	made    uint64    // how often the connection had been made anew before these
 	ending  sync.Once // some may close the client at the same time
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
@@ -54,7 +55,19 @@ func (p *pulse) start() error {
 	if p.started {
 		return nil
 	}
+	if err := p.subscribe(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	p.wg.Go(func() { p.run(ctx) })
+	p.started = true
+	return nil
+}
+
+func (p *pulse) subscribe() error {
 	conn, subjects := p.c.o.Conn, p.c.o.Subjects
+	p.made = conn.Stats().Reconnects
 	p.mu.Lock()
 	p.heard = time.Now()
 	p.mu.Unlock()
@@ -66,10 +79,6 @@ func (p *pulse) start() error {
 		}
 		p.subs = append(p.subs, sub)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	p.cancel = cancel
-	p.wg.Go(func() { p.run(ctx) })
-	p.started = true
 	return nil
 }
 
@@ -187,7 +196,7 @@ func (p *pulse) run(ctx context.Context) {
 	tick := time.NewTicker(pulseTick)
 	defer tick.Stop()
 	var probed time.Time
-	connections := conn.Stats().Reconnects
+	connections := p.made
 	for {
 		select {
 		case <-ctx.Done():

@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 	"time"
@@ -109,4 +110,30 @@ func TestResetsThatABeaconHasOvertaken(t *testing.T) {
 	reset(Range{71, 75})
 	beacon(8, &Range{71, 75})
 	losses(5, "a new one behind it, and its beacon")
+}
+
+// TestReconnectBeforeThePulseRuns: a watch subscribes as soon as the pulse has begun, and its
+// goroutine may come late. What was lost by a connection that was made anew meanwhile is told.
+func TestReconnectBeforeThePulseRuns(t *testing.T) {
+	ctx := testContext(t)
+	broker, _ := startBroker(t)
+	proxy := startProxy(t, broker.Addr().String())
+	w := heldWatch(t, 100)
+	w.o.Raw, w.sub = true, &nats.Subscription{}
+	w.client.o.Conn = dial(t, proxy.url(), ClientConn()...)
+	w.client.watches[w] = struct{}{}
+	pulse := w.client.pulse
+	if err := pulse.subscribe(); err != nil {
+		t.Fatal(err)
+	}
+	proxy.cut()
+	eventually(t, ctx, "the connection is made anew", func() bool { return w.client.o.Conn.Stats().Reconnects == 1 })
+	running, cancel := context.WithCancel(ctx)
+	pulse.cancel = cancel
+	pulse.wg.Go(func() { pulse.run(running) })
+	t.Cleanup(pulse.stop)
+	eventually(t, ctx, "that is told", func() bool { return w.Stats().Losses == 1 })
+	if u, ok, err := w.take(); !ok || u.Kind != Lost || u.Cause != "the connection was lost" {
+		t.Errorf("the first update is %+v, %v", u, err)
+	}
 }
