@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/watchcast/watchcast/fanout"
 )
@@ -48,6 +49,28 @@ func KeyError(err error) *Error {
 		return &Error{CodeTooLarge, description}
 	}
 	return &Error{CodeBadRequest, description}
+}
+
+// maxDescription bounds what is said of an error over the wire. It may quote the request, and
+// an answer that is longer than the broker takes would be none.
+const maxDescription = 512
+
+// brief leaves out the middle of a description that is too long: what is wrong stands at the
+// beginning, and what to do at the end.
+func brief(description string) string {
+	const between = " … "
+	if len(description) <= maxDescription {
+		return description
+	}
+	head := (maxDescription - len(between)) / 2
+	tail := len(description) - head
+	for head > 0 && !utf8.RuneStart(description[head]) {
+		head--
+	}
+	for tail < len(description) && !utf8.RuneStart(description[tail]) {
+		tail++
+	}
+	return description[:head] + between + description[tail:]
 }
 
 // asError returns err as an Error; one of another kind is internal. There is

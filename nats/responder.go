@@ -157,7 +157,7 @@ func (r *responder) failure(subject string, err error) *Error {
 	if e.Code == CodeInternal {
 		r.logger.Error("request failed", "subject", subject, "error", e.Description)
 	}
-	return e
+	return &Error{e.Code, brief(e.Description)}
 }
 
 func (r *responder) send(c caller, header nats.Header, data []byte) error {
