@@ -54,6 +54,9 @@ func parseOperations(data []byte) ([]Operation, error) {
 		}
 		operations[i] = o
 	}
+	if err := checkFields(data); err != nil {
+		return nil, err
+	}
 	return operations, nil
 }
 

@@ -62,6 +62,11 @@ func TestServiceRefusesBadBatches(t *testing.T) {
 		"half, and text":     {`[{"op":"put","key":"a","value":"\ud83dude00"}]`, `\ud83d, which is half of a character`},
 		"half in a key":      {`[{"op":"put","key":"a\ud800","value":""}]`, `\ud800, which is half of a character`},
 		"a bad condition":    {`[{"op":"delete","key":"a","if_rev":-1}]`, "if_rev"},
+		"a condition twice":  {`[{"op":"delete","key":"b"},{"op":"delete","key":"a","if_rev":7,"if_rev":null}]`, `operation 1 of the batch has the field "if_rev" twice; give it once`},
+		"one in other case":  {`[{"op":"delete","key":"a","if_rev":7,"IF_REV":null}]`, `operation 0 of the batch has the field "IF_REV", which is no name of one; write "if_rev"`},
+		"other case alone":   {`[{"op":"delete","\u212aey":"a"}]`, `write "key"`},
+		"one in escapes":     {`[{"op":"delete","key":"a","if_rev":7 , "if\u005frev" : null}]`, `the field "if_rev" twice`},
+		"behind a quote":     {`[{"op":"put","key":"a","value":"\\\"{","base64":null,"if_rev":7,"if_rev":null}]`, `the field "if_rev" twice`},
 		"a condition's text": {`[{"op":"delete","key":"a","if_rev":"1"}]`, "if_rev"},
 	} {
 		got := k.request("kv.batch", c.payload, nil)
@@ -112,6 +117,36 @@ func TestBatchEscapesModel(t *testing.T) {
 			t.Fatalf("%s: %+v, %v; want %q", &escapes, got, err, string(want))
 		case !text && !errors.Is(err, &Error{Code: CodeBadRequest}):
 			t.Fatalf("%s is no text: %+v, %v", &escapes, got, err)
+		}
+	})
+}
+
+// TestBatchFields: what looks like a field within a value is none, and a field may be in
+// each operation.
+func TestBatchFields(t *testing.T) {
+	got, err := parseOperations([]byte("[ {\n\"op\" :\"put\",\"key\":\"key\",\"value\":\"{\\\"key\\\":1,\\\"key\\\":\\\\\"} ,{\"o\\u0070\":\"put\",\"key\":\"op\",\"base64\":[49,50],\"if_rev\":null}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || got[0].Key != "key" || string(got[0].Value) != `{"key":1,"key":\` || got[1].Key != "op" || string(got[1].Value) != "12" {
+		t.Errorf("it is read as %+v", got)
+	}
+}
+
+// TestBatchFieldsModel: a batch is taken if and only if each field of an operation is there
+// once, by its own name.
+func TestBatchFieldsModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		fields := rapid.SliceOf(rapid.SampledFrom([]string{"op", "key", "value", "if_rev", "ttl", "Op", "KEY", "valuE", "If_Rev", "ttL"})).Draw(t, "fields")
+		given, wrong := map[string]bool{"op": true, "key": true, "value": true}, false
+		text := `[{"op":"put","key":"a","value":"b"`
+		for _, f := range fields {
+			wrong = wrong || given[f] || f != strings.ToLower(f)
+			given[f] = true
+			text += fmt.Sprintf(`, %q :%s`, f, map[string]string{"op": `"put"`, "key": `"a"`, "value": `"\\\""`, "if_rev": "7", "ttl": `"1s"`}[strings.ToLower(f)])
+		}
+		if _, err := parseOperations([]byte(text + "}]")); wrong != errors.Is(err, &Error{Code: CodeBadRequest}) {
+			t.Fatalf("%s}]: %v", text, err)
 		}
 	})
 }
