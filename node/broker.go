@@ -24,6 +24,10 @@ import (
 // field and the mend.
 var ErrListen = errors.New("node: cannot listen")
 
+// ErrBroker says that the node has stopped by itself, because its broker objects to something
+// in such a way that the connection is not made again; the text says to what.
+var ErrBroker = errors.New("node: the broker has closed the node's connection for good")
+
 // checkFree returns an error if addr cannot be listened on. Another process
 // may still come first, but the common mistake gets a clear answer.
 func checkFree(field, addr string) error {
@@ -224,6 +228,22 @@ func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.
 		return nil, fmt.Errorf("node: connect to the broker at %s: %w", nats.Redact(target), err)
 	}
 	return conn, nil
+}
+
+// endsWith has the node stop by itself when one of its connections is closed for good by
+// anybody but the node. It would hold office and serve nobody. What may be mended at the
+// broker, as credentials, and all that a new connection mends, does not come to that.
+func (n *Node) endsWith(user string) []natsgo.Option {
+	return []natsgo.Option{
+		natsgo.NoCallbacksAfterClientClose(),
+		natsgo.ClosedHandler(func(conn *natsgo.Conn) {
+			cause := conn.LastError()
+			if cause == nil {
+				cause = natsgo.ErrConnectionClosed
+			}
+			n.fail(fmt.Errorf("%w, as %s: %w; see to what it objects to, then start the node again: nothing that was acknowledged is lost", ErrBroker, user, cause))
+		}),
+	}
 }
 
 // reach returns where a connection of one of the node's users goes, and what it

@@ -36,6 +36,6 @@
 //
 // # Failure
 //
-// A node that cannot write its log, or finds that it is of another cluster or the
-// second of its id, stops by itself: see [Node.Failed].
+// A node that cannot write its log, finds that it is of another cluster or the second of
+// its id, or has lost a connection to its broker for good, stops by itself: see [Node.Failed].
 package node

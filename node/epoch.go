@@ -163,7 +163,7 @@ func (e *epoch) run(ctx context.Context) error {
 	defer wg.Wait()
 	publishing, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPublishing()
-	wg.Go(func() { e.publisher.Run(publishing) }) // its only error is that it was stopped
+	wg.Go(func() { e.publisher.Run(publishing) }) // its only error is that it was stopped, or the connection, which ends the node
 	wg.Go(func() { e.expire(ctx) })
 	n.setEpoch(e)
 	n.log.Info("leading", "term", e.term, "revision", n.machine.Revision())

@@ -80,7 +80,7 @@ func serviceError(err error) error {
 		code = nats.CodeBusy
 	case errors.Is(err, ErrNotLeader), errors.Is(err, ErrNoLeader), errors.Is(err, ErrBehind), errors.Is(err, ErrRemoved),
 		errors.Is(err, ErrRestoring), errors.Is(err, ErrClosed),
-		errors.Is(err, ErrStorage), errors.Is(err, ErrOtherCluster), errors.Is(err, ErrSameID):
+		errors.Is(err, ErrStorage), errors.Is(err, ErrOtherCluster), errors.Is(err, ErrSameID), errors.Is(err, ErrBroker):
 		code = nats.CodeUnavailable
 	case errors.Is(err, ErrUnknownOutcome):
 		code = nats.CodeUnknown

@@ -40,9 +40,13 @@ func threeBrokers(t *testing.T) (brokers []*natsServer, files RaftTLS) {
 }
 
 // oneBroker is a nats-server without users, in this process.
-func oneBroker(t *testing.T, maxPayload int32) *server.Server {
+func oneBroker(t *testing.T, maxPayload int32, change ...func(*server.Options)) *server.Server {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, MaxPayload: maxPayload, NoSigs: true})
+	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, MaxPayload: maxPayload, NoSigs: true}
+	for _, c := range change {
+		c(o)
+	}
+	s, err := server.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}

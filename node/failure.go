@@ -15,13 +15,13 @@ type failure struct {
 func newFailure() *failure { return &failure{done: make(chan struct{})} }
 
 // Failed is closed when the node has stopped by itself, because to go on would
-// endanger what is stored; see [Node.Err] for why. It takes no part in the cluster
+// endanger what is stored, or it could serve nobody; see [Node.Err] for why. It takes no part in the cluster
 // any more: writes and linearizable reads fail with the same error; stale reads and
 // watchers stay. [Node.Close] it. When what was wrong is mended, [Start] it again.
 func (n *Node) Failed() <-chan struct{} { return n.failure.done }
 
 // Err returns why the node has stopped by itself, nil if it has not: an error that
-// wraps [ErrStorage], [ErrOtherCluster] or [ErrSameID]. It says on one line what to
+// wraps [ErrStorage], [ErrOtherCluster], [ErrSameID] or [ErrBroker]. It says on one line what to
 // do.
 func (n *Node) Err() error {
 	select {

@@ -70,6 +70,7 @@ var memberCodes = []struct {
 	{ErrRemoved, "removed", http.StatusServiceUnavailable},
 	{ErrStorage, "storage", http.StatusServiceUnavailable},
 	{ErrSameID, "same_id", http.StatusServiceUnavailable},
+	{ErrBroker, "broker", http.StatusServiceUnavailable},
 	{ErrClosed, "closed", http.StatusServiceUnavailable},
 	{context.DeadlineExceeded, "no_leader", http.StatusServiceUnavailable},
 }

@@ -73,7 +73,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return exitUsage
 		case errors.Is(err, node.ErrJoin): // it never took part, whatever the reason
 			return exitFailed
-		case errors.Is(err, node.ErrStorage), errors.Is(err, node.ErrOtherCluster), errors.Is(err, node.ErrSameID):
+		case errors.Is(err, node.ErrStorage), errors.Is(err, node.ErrOtherCluster), errors.Is(err, node.ErrSameID), errors.Is(err, node.ErrBroker):
 			return exitItself
 		}
 		return exitFailed
