@@ -173,22 +173,22 @@ func TestPutRightAfterStart(t *testing.T) {
 	wantValue(t, n, "k", "v", revision)
 }
 
-// TestDeadline gives writes a context that has ended, or ends on the way: their
-// outcome is unknown, and Close leaves nothing behind.
+// TestDeadline gives writes a context that ends on the way: their outcome is unknown, or
+// they were not begun, and Close leaves nothing behind.
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	n := lead(t, single(t))
 	cause := errors.New("not interested any more")
 	for i := range 50 {
 		ctx, cancel := context.WithCancelCause(context.Background())
-		if i%2 == 0 {
-			cancel(cause)
-		} else {
-			go cancel(cause)
-		}
+		go cancel(cause)
+		before := n.Revision()
 		_, err := n.Put(ctx, fmt.Sprintf("key.%d", i), []byte("x"))
-		if err != nil && !(errors.Is(err, ErrUnknownOutcome) && errors.Is(err, cause)) {
-			t.Fatalf("put: %v; want %v with its cause", err, ErrUnknownOutcome)
+		if err != nil && !errors.Is(err, cause) {
+			t.Fatalf("put: %v; want the context's cause", err)
+		}
+		if now := put(t, n, "other", "x"); err != nil && !errors.Is(err, ErrUnknownOutcome) && now != before+1 {
+			t.Fatalf("the next change is %d, after %d and %v, which is no %v", now, before, err, ErrUnknownOutcome)
 		}
 		if _, err := n.Get(ctx, "k"); err != nil && !errors.Is(err, cause) && !errors.Is(err, fsm.ErrNotFound) {
 			t.Fatalf("get: %v; want the context's cause", err)
