@@ -256,7 +256,7 @@ func (n *Node) startBroker(ctx context.Context) (err error) {
 		return err
 	}
 	if n.broker.server != nil {
-		n.spawn("slow clients", n.cutSlow)
+		n.spawn("slow clients", func(ctx context.Context) { n.broker.cutSlow(ctx, n.log, n.publisherConn, n.serviceConn) })
 	}
 	return n.mayServe(ctx, n.serviceConn)
 }

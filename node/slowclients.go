@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
 )
 
 // What waits in the embedded broker for those who do not take it.
@@ -51,7 +52,7 @@ func restFor(took, before time.Duration) time.Duration { return slowShare * min(
 
 // cutSlow cuts off clients of the embedded broker for which too much waits, until ctx ends.
 // The node's own connections are none: what waits for those came from clients.
-func (n *Node) cutSlow(ctx context.Context) {
+func (b *broker) cutSlow(ctx context.Context, log *slog.Logger, own ...*natsgo.Conn) {
 	tick := time.NewTicker(slowPeriod)
 	defer tick.Stop()
 	repeats := newRepeats()
@@ -59,7 +60,7 @@ func (n *Node) cutSlow(ctx context.Context) {
 	var stalls int64
 	var next time.Time
 	var took time.Duration // by the last look
-	late, most := limits(n.config.MaxPayload)
+	late, most := limits(b.config.MaxPayload)
 	for {
 		select {
 		case <-tick.C:
@@ -67,10 +68,10 @@ func (n *Node) cutSlow(ctx context.Context) {
 			return
 		}
 		began, before := time.Now(), stalls
-		if stalls = n.broker.server.NumStalledClients(); stalls == before && began.Before(next) {
+		if stalls = b.server.NumStalledClients(); stalls == before && began.Before(next) {
 			continue
 		}
-		slow := n.clientsWith(late)
+		slow := b.clientsWith(late, own)
 		maps.DeleteFunc(since, func(id uint64, _ time.Time) bool {
 			return !slices.ContainsFunc(slow, func(c *server.ConnInfo) bool { return c.Cid == id })
 		})
@@ -81,11 +82,11 @@ func (n *Node) cutSlow(ctx context.Context) {
 			if c.Pending <= most && began.Sub(since[c.Cid]) < behindTime {
 				continue
 			}
-			if err := n.broker.server.DisconnectClientByID(c.Cid); err != nil {
+			if err := b.server.DisconnectClientByID(c.Cid); err != nil {
 				continue // it has gone by itself
 			}
-			n.broker.cut.Add(1)
-			repeats.log(n.log, slog.LevelWarn, "slow client", "cut off a client that does not take what it has subscribed to; it connects again, and misses what comes meanwhile",
+			b.cut.Add(1)
+			repeats.log(log, slog.LevelWarn, "slow client", "cut off a client that does not take what it has subscribed to; it connects again, and misses what comes meanwhile",
 				"client", c.Name, "address", net.JoinHostPort(c.IP, strconv.Itoa(c.Port)), "waiting_bytes", c.Pending)
 		}
 		last := took
@@ -95,19 +96,19 @@ func (n *Node) cutSlow(ctx context.Context) {
 }
 
 // clientsWith returns the clients for which more than that waits, 64 at most.
-func (n *Node) clientsWith(waiting int) (slow []*server.ConnInfo) {
-	all, err := n.broker.server.Connz(&server.ConnzOptions{Sort: server.ByPending, Limit: 64})
+func (b *broker) clientsWith(waiting int, own []*natsgo.Conn) (slow []*server.ConnInfo) {
+	all, err := b.server.Connz(&server.ConnzOptions{Sort: server.ByPending, Limit: 64})
 	if err != nil {
 		return nil // it has no such sort, which the tests would miss
 	}
-	own := make(map[uint64]bool)
-	for _, conn := range []interface{ GetClientID() (uint64, error) }{n.publisherConn, n.serviceConn} {
-		if id, err := conn.GetClientID(); err == nil {
-			own[id] = true
+	spared := make(map[uint64]bool)
+	for _, conn := range own {
+		if id, err := conn.GetClientID(); err == nil { // with each connection it is another one
+			spared[id] = true
 		}
 	}
 	for _, c := range all.Conns {
-		if c.Pending > waiting && !own[c.Cid] {
+		if c.Pending > waiting && !spared[c.Cid] {
 			slow = append(slow, c)
 		}
 	}

@@ -1,9 +1,10 @@
 package node
 
 import (
+	"context"
 	"fmt"
-	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,33 +50,55 @@ func TestSlowClientIsCutOff(t *testing.T) {
 	}
 }
 
-// TestClientBehindIsCutOff: a client that stays behind is cut off by the node, before the
-// broker holds up somebody for it, or a write to it takes too long.
+// TestClientBehindIsCutOff: a client that is behind for a second is cut off by the node, though
+// the broker would wait for it longer.
 func TestClientBehindIsCutOff(t *testing.T) {
 	t.Parallel()
-	c := single(t)
-	c.InMemory, c.DataDir = true, ""
-	n := lead(t, c)
-	value := string(make([]byte, 1000<<10)) // long, so that much waits soon
+	b := &broker{config: &Config{MaxPayload: 1 << 20}}
+	b.server = bareBroker(t, "n1", mostWaiting, func(*Config) {})
 	conns := func(state server.ConnState) []*server.ConnInfo {
-		z, err := n.broker.server.Connz(&server.ConnzOptions{State: state})
+		z, err := b.server.Connz(&server.ConnzOptions{State: state})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return z.Conns
 	}
-	for range 5 { // the machine may be too busy for what is to come within two seconds
-		neverRead(t, n.NATSURL())
-		late := func(c *server.ConnInfo) bool { return c.Pending > behind }
-		for i := 0; i < 200 && !slices.ContainsFunc(conns(server.ConnOpen), late); i++ {
-			put(t, n, "k", value)
+	waiting := func(than int) (with []uint64) {
+		for _, c := range conns(server.ConnOpen) {
+			if c.Pending > than {
+				with = append(with, c.Cid)
+			}
 		}
-		eventually(t, "it is gone", func() bool { return !slices.ContainsFunc(conns(server.ConnOpen), late) })
-		if slices.ContainsFunc(conns(server.ConnClosed), func(c *server.ConnInfo) bool { return c.Reason == server.Kicked.String() }) {
-			return
+		return with
+	}
+	publish := func(than int) { // until so much waits for one
+		conn := connect(t, b.server.ClientURL())
+		for len(waiting(than)) == 0 {
+			if err := conn.Publish("watch.k", make([]byte, 256<<10)); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.FlushWithContext(bounded(t)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	t.Error("the node cuts off nobody")
+	neverRead(t, b.server.ClientURL())
+	publish(behind)
+	late := waiting(behind)
+	began := time.Now()
+	ctx, cancel := context.WithCancel(bounded(t))
+	var cutting sync.WaitGroup
+	cutting.Go(func() { b.cutSlow(ctx, testLogger(t)) })
+	defer cutting.Wait()
+	defer cancel()
+	eventually(t, "it is cut off", func() bool { return len(conns(server.ConnClosed)) > 0 })
+	if took := time.Since(began); took < behindTime {
+		t.Errorf("it was cut off after %v; want %v", took, behindTime)
+	}
+	closed := conns(server.ConnClosed)
+	if len(closed) != 1 || closed[0].Cid != late[0] || closed[0].Reason != server.Kicked.String() || b.slowClients() != 1 {
+		t.Errorf("%d were cut off: %+v", b.slowClients(), closed)
+	}
 }
 
 // TestLongMessageCutsOffNobody: who is sent one message that is longer than what others are
@@ -96,7 +119,7 @@ func TestLongMessageCutsOffNobody(t *testing.T) {
 	put(t, n, "long", string(make([]byte, c.MaxPayload-valueHeadroom)))
 	eventually(t, "it waits", func() bool { return len(waitingFor(t, n)) == 1 })
 	late, _ := limits(n.config.MaxPayload)
-	if slow := n.clientsWith(late); len(slow) > 0 {
+	if slow := n.broker.clientsWith(late, nil); len(slow) > 0 {
 		t.Errorf("who is sent %d bytes is cut off for %d that wait", c.MaxPayload, slow[0].Pending)
 	}
 	select {
