@@ -13,9 +13,9 @@ import "sync"
 // beacons over the same route, the later one behind the earlier one in the leader's
 // chain, everything came between them that the leader published between them, since brokers
 // drop nothing for a route that stays (docs/adr/0021); so what the later one calls published
-// is there. A beacon that is not chained so says above
-// which revision everything was published, or is published again, after its route was
-// known; what lies below that and above what was there is the hole.
+// is there. A beacon that is not chained so says above which revision everything was
+// published, or is published again, after its route was known; what lies below that and above
+// what was there is the hole.
 //
 // The leader's own broker is at the end of no route; nor is one that is not the node's:
 // then only the chain counts.
