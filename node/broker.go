@@ -230,10 +230,10 @@ func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.
 	return conn, nil
 }
 
-// endsWith has the node stop by itself when one of its connections is closed for good by
+// endsWhenClosed has the node stop by itself when one of its connections is closed for good by
 // anybody but the node. It would hold office and serve nobody. What may be mended at the
 // broker, as credentials, and all that a new connection mends, does not come to that.
-func (n *Node) endsWith(user string) []natsgo.Option {
+func (n *Node) endsWhenClosed(user string) []natsgo.Option {
 	return []natsgo.Option{
 		natsgo.NoCallbacksAfterClientClose(),
 		natsgo.ClosedHandler(func(conn *natsgo.Conn) {

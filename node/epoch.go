@@ -81,10 +81,10 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// begin waits until everything before the term is applied. It returns false if the term is
-// over already, and it was another one that it saw or will be: two epochs of one term would
-// number their beacons twice. A term that follows another one in which this node led follows
-// news of the end of that one, too, which wait if whoever ends epochs was held up.
+// begin waits until everything before the term is applied. It returns false if the election
+// that this epoch is of may not be that of the term which it sees: two epochs of one term would
+// number their beacons twice. Where this node has led, lost that, and leads again, the news of
+// it is in leaders, unless followLeadership has heard it, which ends this epoch.
 func (e *epoch) begin() (leads bool, err error) {
 	r := e.node.consensus.raft
 	e.term = r.CurrentTerm()

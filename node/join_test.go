@@ -110,20 +110,28 @@ func TestDemotedStaysDemoted(t *testing.T) {
 	}
 }
 
-// TestJoinAfterCrash: a node that was killed between being taken in and being
-// promoted finishes the join at its next start.
-func TestJoinAfterCrash(t *testing.T) {
-	t.Parallel()
-	leader := founder(t)
-	config := joiner(t, leader, "n2")
+// takenIn returns a cluster of one, and a node that it has taken in, which has stopped before
+// it asked for its vote.
+func takenIn(t *testing.T) (leader, n *Node, config Config) {
+	t.Helper()
+	leader = founder(t)
+	config = joiner(t, leader, "n2")
 	config.Nonvoter = true // as far as it came
-	n := join(t, config)
+	n = join(t, config)
 	revision := put(t, leader, "k", "v")
 	if _, err := n.Get(bounded(t), "k", Stale(revision)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the join is over", func() bool { return !n.joining.Load() })
 	stop(t, n)
+	return leader, n, config
+}
+
+// TestJoinAfterCrash: a node that was killed between being taken in and being
+// promoted finishes the join at its next start.
+func TestJoinAfterCrash(t *testing.T) {
+	t.Parallel()
+	leader, n, config := takenIn(t)
 	config.Nonvoter = false
 	if err := os.WriteFile(n.dir.join(), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -159,16 +167,7 @@ func TestJoinAfterCrashWithVote(t *testing.T) {
 // while it was away, knows it, and does not join again by itself.
 func TestRemovedWhileJoining(t *testing.T) {
 	t.Parallel()
-	leader := founder(t)
-	config := joiner(t, leader, "n2")
-	config.Nonvoter = true // as far as it came
-	n := join(t, config)
-	revision := put(t, leader, "k", "v")
-	if _, err := n.Get(bounded(t), "k", Stale(revision)); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the join is over", func() bool { return !n.joining.Load() })
-	stop(t, n)
+	leader, n, config := takenIn(t)
 	if err := leader.Remove(bounded(t), "n2"); err != nil {
 		t.Fatal(err)
 	}

@@ -243,7 +243,7 @@ func (n *Node) startBroker(ctx context.Context) (err error) {
 	}
 	n.onClose("broker", func() error { n.broker.stop(); return nil })
 	connect := func(user string, options ...natsgo.Option) (*natsgo.Conn, error) {
-		conn, err := n.broker.connect(user, "watchcast "+n.config.ID+" "+user, n.log, append(options, n.endsWith(user)...)...)
+		conn, err := n.broker.connect(user, "watchcast "+n.config.ID+" "+user, n.log, append(options, n.endsWhenClosed(user)...)...)
 		if err == nil {
 			n.onClose(user, func() error { conn.Close(); return nil })
 		}

@@ -86,7 +86,7 @@ func (b *broker) cutSlow(ctx context.Context, log *slog.Logger, own ...*natsgo.C
 				continue // it has gone by itself
 			}
 			b.cut.Add(1)
-			repeats.log(log, slog.LevelWarn, "slow client", "cut off a client that does not take what it has subscribed to; it connects again, and misses what comes meanwhile",
+			repeats.log(log, slog.LevelWarn, "slow client", "cut off a client that does not take what waits for it; it connects again, and misses what comes meanwhile",
 				"client", c.Name, "address", net.JoinHostPort(c.IP, strconv.Itoa(c.Port)), "waiting_bytes", c.Pending)
 		}
 		last := took
@@ -115,8 +115,8 @@ func (b *broker) clientsWith(waiting int, own []*natsgo.Conn) (slow []*server.Co
 	return slow
 }
 
-// slowClients returns how many clients were cut off because they did not take what waited
-// for them.
+// slowClients returns how often clients were cut off because they did not take what waited
+// for them. One that the node cuts off the broker counts, too, if it cannot send it the rest.
 func (b *broker) slowClients() uint64 {
 	if b.server == nil {
 		return 0

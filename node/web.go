@@ -119,7 +119,7 @@ type Status struct {
 	NATS     string       `json:"nats"`   // URL for clients
 	Events   fanout.Stats `json:"events"` // of in-process watchers
 	Log      LogSize      `json:"log"`
-	Slow     uint64       `json:"slow_clients"`        // that the embedded broker or the node has cut off
+	Slow     uint64       `json:"slow_clients"`        // times that the embedded broker or the node has cut one off; see docs/metrics.md
 	Publish  *Published   `json:"published,omitempty"` // on the leader
 }
 

@@ -16,19 +16,11 @@ import (
 // TestDemoWriteTakesAnotherID: a write of the demo's is the same request for as long as the
 // cluster is sure to know it, and another one from then on, which it says.
 func TestDemoWriteTakesAnotherID(t *testing.T) {
-	broker, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	broker.Start()
-	t.Cleanup(broker.Shutdown)
-	if !broker.ReadyForConnections(limit) {
-		t.Fatal("the broker does not listen")
-	}
+	broker := ownBroker(t, &server.Options{})
 	// In the place of a leader whose majority does not answer until another request comes.
 	ids := make(map[string]int)
 	first := ""
-	_, err = connect(t, broker.ClientURL()).Subscribe("kv.put.demo.count", func(m *natsgo.Msg) {
+	_, err := connect(t, broker.ClientURL()).Subscribe("kv.put.demo.count", func(m *natsgo.Msg) {
 		id := m.Header.Get(nats.HeaderRequestID)
 		if ids[id]++; first == "" {
 			first = id
