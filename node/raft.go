@@ -70,13 +70,16 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
 	}
 	store.WAL = log
-	n.logs, n.stable = store, store
 	n.closers = append(n.closers, log, meta)
+	n.stable = store
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.stop())
 		}
 	}()
+	if n.logs, err = newRecentLog(store); err != nil {
+		return nil, err
+	}
 	if n.snapshots, err = openSnapshots(dir, logger); err != nil {
 		if cause := probe(dir.snapshots()); cause != nil {
 			err = cause // which Raft's error does not wrap
