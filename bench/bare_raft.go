@@ -21,13 +21,51 @@ type bareRaft struct {
 	stop func()
 }
 
-// startBareRaft starts it with the settings of a node (node/raft.go).
-func startBareRaft(dir string) (_ *bareRaft, err error) {
-	b := &bareRaft{stop: func() {}}
-	onStop := func(end func()) {
-		before := b.stop
-		b.stop = func() { end(); before() }
+// onStop registers what is to be ended, before all that was registered earlier.
+func (b *bareRaft) onStop(end func()) {
+	before := b.stop
+	b.stop = func() { end(); before() }
+}
+
+// startBareRaft starts it alone.
+func startBareRaft(dir string) (*bareRaft, error) {
+	_, transport := raft.NewInmemTransport("bare")
+	servers := raft.Configuration{Servers: []raft.Server{{ID: "bare", Address: transport.LocalAddr()}}}
+	b, err := startBareMember(dir, servers.Servers[0], servers, transport)
+	if err != nil {
+		return nil, err
 	}
+	if err := b.awaitLeader(b); err != nil {
+		b.stop()
+		return nil, err
+	}
+	return b, nil
+}
+
+// awaitLeader waits until one of the members leads, whose Raft b then takes.
+func (b *bareRaft) awaitLeader(members ...*bareRaft) error {
+	timeout := time.After(stuck)
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for {
+		for _, m := range members {
+			if m.raft.State() == raft.Leader {
+				b.raft = m.raft
+				return nil
+			}
+		}
+		select {
+		case <-look.C:
+		case <-timeout:
+			return fmt.Errorf("no leader of bare raft within %v", stuck)
+		}
+	}
+}
+
+// startBareMember starts one with the settings of a node (node/raft.go), as the member
+// self of servers.
+func startBareMember(dir string, self raft.Server, servers raft.Configuration, transport raft.Transport) (_ *bareRaft, err error) {
+	b := &bareRaft{stop: func() {}}
 	defer func() {
 		if err != nil {
 			b.stop()
@@ -38,7 +76,7 @@ func startBareRaft(dir string) (_ *bareRaft, err error) {
 	if err != nil {
 		return nil, err
 	}
-	onStop(func() { os.RemoveAll(data) })
+	b.onStop(func() { os.RemoveAll(data) })
 	logs := filepath.Join(data, "raft")
 	if err := os.Mkdir(logs, 0o750); err != nil {
 		return nil, err
@@ -47,37 +85,35 @@ func startBareRaft(dir string) (_ *bareRaft, err error) {
 	if err != nil {
 		return nil, err
 	}
-	onStop(func() { log.Close() })
+	b.onStop(func() { log.Close() })
+	cached, err := raft.NewLogCache(2048, log)
+	if err != nil {
+		return nil, err
+	}
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(data, 2, hclog.NewNullLogger())
 	if err != nil {
 		return nil, err
 	}
-	leads := make(chan bool, 64)
 	conf := raft.DefaultConfig()
-	conf.LocalID = "bare"
+	conf.LocalID = self.ID
 	conf.HeartbeatTimeout = 250 * time.Millisecond
 	conf.ElectionTimeout = 250 * time.Millisecond
 	conf.LeaderLeaseTimeout = 200 * time.Millisecond
+	if len(servers.Servers) > 1 {
+		conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = trioElection, trioElection, trioElection*4/5
+	}
 	conf.CommitTimeout = 4 * time.Millisecond
 	conf.MaxAppendEntries = 256
 	conf.BatchApplyCh = true
-	conf.NotifyCh = leads
 	conf.Logger = hclog.NewNullLogger()
-	_, transport := raft.NewInmemTransport("bare")
-	servers := raft.Configuration{Servers: []raft.Server{{ID: conf.LocalID, Address: transport.LocalAddr()}}}
 	if err := raft.BootstrapCluster(conf, log, log, snapshots, transport, servers); err != nil {
 		return nil, err
 	}
-	if b.raft, err = raft.NewRaft(conf, forgetful{}, log, log, snapshots, transport); err != nil {
+	if b.raft, err = raft.NewRaft(conf, forgetful{}, cached, log, snapshots, transport); err != nil {
 		return nil, err
 	}
-	onStop(func() { b.raft.Shutdown().Error() })
-	select {
-	case <-leads:
-		return b, nil
-	case <-time.After(stuck):
-		return nil, fmt.Errorf("no leader within %v", stuck)
-	}
+	b.onStop(func() { b.raft.Shutdown().Error() })
+	return b, nil
 }
 
 // putter proposes what a node proposes for a put, encoded beforehand.

@@ -20,6 +20,7 @@ var measures = []*measure{
 	watcherMemory,
 	watcherChurn,
 	putsEmbedded,
+	putsCluster,
 	putOverhead,
 	putsNATS,
 	bridgePublish,
