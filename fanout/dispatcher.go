@@ -50,7 +50,7 @@ func NewDispatcher(ring *Ring, registry *Registry, o DispatcherOptions) (*Dispat
 		return nil, err
 	}
 	if o.After > 0 && ring.fronted.Load() {
-		return nil, fmt.Errorf("%w: DispatcherOptions.After is %d, and the revisions of a Front begin anew with the process; leave it out", ErrBadOption, o.After)
+		return nil, badOption("DispatcherOptions.After", "is %d, and the revisions of a Front begin anew with the process; leave it out", o.After)
 	}
 	d := &Dispatcher{ring: ring, registry: registry, options: o, cursor: ring.Cursor(o.After), keys: grouping{hash: registry.keys.hash, may: registry.keys.may}}
 	d.feed = &feed{ring: ring, after: o.After, dispatcher: d}

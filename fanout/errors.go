@@ -32,6 +32,21 @@ var (
 	ErrBadOption = errors.New("fanout: bad option")
 )
 
+// OptionError refuses an option whose value is out of range. It wraps [ErrBadOption].
+type OptionError struct {
+	Option string // such as "RingOptions.Slots", or "WithBuffer"
+	Reason string // what is wrong and what to give
+}
+
+func (e *OptionError) Error() string { return ErrBadOption.Error() + ": " + e.Option + " " + e.Reason }
+
+// Unwrap returns [ErrBadOption].
+func (e *OptionError) Unwrap() error { return ErrBadOption }
+
+func badOption(option, format string, args ...any) error {
+	return &OptionError{option, fmt.Sprintf(format, args...)}
+}
+
 // PanicError is a panic of a function that the owner gave.
 type PanicError struct {
 	Value any    // of the panic

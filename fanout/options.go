@@ -32,7 +32,7 @@ func (o *RegistryOptions) check() error {
 	case o.MaxWatchers == 0:
 		o.MaxWatchers = DefaultMaxWatchers
 	case o.MaxWatchers < 0:
-		return fmt.Errorf("%w: RegistryOptions.MaxWatchers is %d; give a positive number, or 0 for %d", ErrBadOption, o.MaxWatchers, DefaultMaxWatchers)
+		return badOption("RegistryOptions.MaxWatchers", "is %d; give a positive number, or 0 for %d", o.MaxWatchers, DefaultMaxWatchers)
 	}
 	if o.Buffer == 0 {
 		o.Buffer = DefaultBuffer
@@ -42,7 +42,7 @@ func (o *RegistryOptions) check() error {
 
 func checkBuffer(name string, n int) error {
 	if n < 1 || n > MaxBuffer {
-		return fmt.Errorf("%w: %s is %d; give 1 to %d events", ErrBadOption, name, n, MaxBuffer)
+		return badOption(name, "is %d; give 1 to %d events", n, MaxBuffer)
 	}
 	return nil
 }
@@ -203,14 +203,13 @@ func (o *DispatcherOptions) check() error {
 	case o.Spin == 0:
 		o.Spin = DefaultSpin
 	case o.Spin > MaxSpin:
-		return fmt.Errorf("%w: DispatcherOptions.Spin is %v; give at most %v", ErrBadOption, o.Spin, MaxSpin)
+		return badOption("DispatcherOptions.Spin", "is %v; give at most %v", o.Spin, MaxSpin)
 	}
 	switch {
 	case o.ProgressInterval == 0:
 		o.ProgressInterval = DefaultProgressInterval
 	case o.ProgressInterval < MinProgressInterval:
-		return fmt.Errorf("%w: DispatcherOptions.ProgressInterval is %v; give %v or more, or 0 for %v",
-			ErrBadOption, o.ProgressInterval, MinProgressInterval, DefaultProgressInterval)
+		return badOption("DispatcherOptions.ProgressInterval", "is %v; give %v or more, or 0 for %v", o.ProgressInterval, MinProgressInterval, DefaultProgressInterval)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

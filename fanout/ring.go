@@ -1,7 +1,6 @@
 package fanout
 
 import (
-	"fmt"
 	"math"
 	"math/bits"
 	"sync"
@@ -139,13 +138,13 @@ func NewRing(o RingOptions) (*Ring, error) {
 	case o.Slots == 0:
 		o.Slots = DefaultSlots
 	case o.Slots < 0 || o.Slots > MaxSlots:
-		return nil, fmt.Errorf("%w: RingOptions.Slots is %d; give 1 to %d, or 0 for %d", ErrBadOption, o.Slots, MaxSlots, DefaultSlots)
+		return nil, badOption("RingOptions.Slots", "is %d; give 1 to %d, or 0 for %d", o.Slots, MaxSlots, DefaultSlots)
 	}
 	switch {
 	case o.MaxBytes == 0:
 		o.MaxBytes = DefaultMaxBytes
 	case o.MaxBytes < 0:
-		return nil, fmt.Errorf("%w: RingOptions.MaxBytes is %d; give a positive number of bytes, or 0 for %d", ErrBadOption, o.MaxBytes, DefaultMaxBytes)
+		return nil, badOption("RingOptions.MaxBytes", "is %d; give a positive number of bytes, or 0 for %d", o.MaxBytes, DefaultMaxBytes)
 	}
 	o.MaxBytes = min(o.MaxBytes, math.MaxInt64/2) // sums of bytes have room
 	size := uint64(1) << bits.Len64(uint64(o.Slots-1))

@@ -1,8 +1,6 @@
 package node
 
 import (
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -176,14 +174,6 @@ type Config struct {
 	clients         *natsConfig   // what NATSConfig holds; nil without it
 }
 
-// ErrConfig refuses a configuration; the text names the field, with the value
-// and the mend.
-var ErrConfig = errors.New("node: bad configuration")
-
-func badConfig(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...))
-}
-
 // check fills in defaults and refuses what cannot work.
 func (c *Config) check() error {
 	c.defaults()
@@ -209,7 +199,7 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.Subjects.Check(); err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+		return badOption(err)
 	}
 	return nil
 }
@@ -254,26 +244,26 @@ func (c *Config) defaults() {
 
 func (c *Config) checkIdentity() error {
 	if !validID(c.ID) {
-		return badConfig("ID is %q; give up to 64 letters, digits, dashes and underscores", c.ID)
+		return badConfig("%s is %q; give up to 64 letters, digits, dashes and underscores", field("ID"), c.ID)
 	}
 	if c.InMemory && c.DataDir != "" {
-		return badConfig("InMemory and DataDir %q exclude each other; give one", c.DataDir)
+		return badConfig("%s and %s %q exclude each other; give one", field("InMemory"), field("DataDir"), c.DataDir)
 	}
 	if c.ElectionTimeout < 50*time.Millisecond || c.ElectionTimeout > time.Minute {
-		return badConfig("ElectionTimeout is %v; give 50ms to 1m", c.ElectionTimeout)
+		return badConfig("%s is %v; give 50ms to 1m", field("ElectionTimeout"), c.ElectionTimeout)
 	}
 	if c.MaxLogBytes < leastLog {
-		return badConfig("MaxLogBytes is %d; give %d or more", c.MaxLogBytes, leastLog)
+		return badConfig("%s is %d; give %d or more", field("MaxLogBytes"), c.MaxLogBytes, leastLog)
 	}
 	if c.MaxRestoreBytes < 1 {
-		return badConfig("MaxRestoreBytes is %d; give 1 or more", c.MaxRestoreBytes)
+		return badConfig("%s is %d; give 1 or more", field("MaxRestoreBytes"), c.MaxRestoreBytes)
 	}
 	if len(c.Peers) > 0 {
 		if _, ok := c.Peers[c.ID]; !ok {
-			return badConfig("Peers do not name this node, %q; list every founding node with its Raft address", c.ID)
+			return badConfig("%s do not name this node, %q; list every founding node with its Raft address", field("Peers"), c.ID)
 		}
 		if c.Raft == "" {
-			return badConfig("Peers need Raft, the address this node listens on for the others")
+			return badConfig("%s need %s, the address this node listens on for the others", field("Peers"), field("Raft"))
 		}
 	}
 	return nil
@@ -281,10 +271,10 @@ func (c *Config) checkIdentity() error {
 
 func (c *Config) checkBroker() error {
 	if c.MaxPayload < 64<<10 || c.MaxPayload > 64<<20 {
-		return badConfig("MaxPayload is %d; give %d to %d bytes", c.MaxPayload, 64<<10, 64<<20)
+		return badConfig("%s is %d; give %d to %d bytes", field("MaxPayload"), c.MaxPayload, 64<<10, 64<<20)
 	}
 	if c.NATSURL != "" && (c.NATS != "" || c.NATSConfig != "" || c.Routes != "" || len(c.JoinRoutes) > 0) {
-		return badConfig("NATSURL uses an existing broker; leave out NATS, NATSConfig, Routes and JoinRoutes, which are for the embedded one")
+		return badConfig("%s uses an existing broker; leave out %s, %s, %s and %s, which are for the embedded one", field("NATSURL"), field("NATS"), field("NATSConfig"), field("Routes"), field("JoinRoutes"))
 	}
 	if err := c.checkLogin(); err != nil {
 		return err
@@ -295,17 +285,17 @@ func (c *Config) checkBroker() error {
 			return err
 		}
 		if c.clients.securesRoutes() && c.Routes == "" {
-			return badConfig("NATSConfig has tls for cluster, which needs Routes, the address this node's broker listens on for the others")
+			return badConfig("%s has tls for cluster, which needs %s, the address this node's broker listens on for the others", field("NATSConfig"), field("Routes"))
 		}
 	}
 	if len(c.JoinRoutes) > 0 && c.Routes == "" {
-		return badConfig("JoinRoutes need Routes, the address this node's broker listens on for the others")
+		return badConfig("%s need %s, the address this node's broker listens on for the others", field("JoinRoutes"), field("Routes"))
 	}
 	if c.Routes != "" && len(c.ClusterSecret) < 8 {
-		return badConfig("ClusterSecret has %d bytes; brokers that form routes need the same secret of 8 or more", len(c.ClusterSecret))
+		return badConfig("%s has %d bytes; brokers that form routes need the same secret of 8 or more", field("ClusterSecret"), len(c.ClusterSecret))
 	}
 	if c.Routes == "" && c.ClusterSecret != "" {
-		return badConfig("ClusterSecret is for Routes, where this node's broker listens for the others; give Routes, or leave it out")
+		return badConfig("%s is for %s, where this node's broker listens for the others; give %s, or leave it out", field("ClusterSecret"), field("Routes"), field("Routes"))
 	}
 	return nil
 }
@@ -313,7 +303,10 @@ func (c *Config) checkBroker() error {
 // checkAddresses refuses addresses that are malformed or reachable from
 // elsewhere without the operator's word.
 func (c *Config) checkAddresses() error {
-	type address struct{ field, value string }
+	type address struct {
+		field field
+		value string
+	}
 	addresses := []address{{"NATS", c.NATS}, {"Routes", c.Routes}, {"Raft", c.Raft}}
 	if c.HTTP != Off {
 		addresses = append(addresses, address{"HTTP", c.HTTP})
@@ -326,18 +319,18 @@ func (c *Config) checkAddresses() error {
 		if err != nil {
 			return badConfig("%s is %q; give host:port", a.field, a.value)
 		}
-		if missing, mend := c.unsecured(a.field); missing != "" && !c.Insecure && !loopback(host) {
-			return badConfig("%s is %q, which others can reach, and %s; give a loopback address, %s, or set Insecure", a.field, a.value, missing, mend)
+		if missing, mend, which := c.unsecured(a.field); missing != "" && !c.Insecure && !loopback(host) {
+			return badConfig("%s is %q, which others can reach, and %s; give a loopback address, %s%s, or set %s", a.field, a.value, missing, mend, which, field("Insecure"))
 		}
 	}
 	for id, addr := range c.Peers {
 		if _, _, err := splitAddress(addr); err != nil {
-			return badConfig("the Raft address of peer %q is %q; give host:port", id, addr)
+			return badConfig("%s have %q for %q; give host:port", field("Peers"), addr, id)
 		}
 	}
 	for _, addr := range c.JoinRoutes {
 		if _, _, err := splitAddress(addr); err != nil {
-			return badConfig("JoinRoutes has %q; give host:port", addr)
+			return badConfig("%s has %q; give host:port", field("JoinRoutes"), addr)
 		}
 	}
 	return nil

@@ -1,6 +1,11 @@
 package node
 
 import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +32,7 @@ func TestBadConfig(t *testing.T) {
 		{"peers without this node", Config{Raft: "127.0.0.1:7000", Peers: map[string]string{"other": "127.0.0.1:7001"}}, []string{"Peers", `"node-1"`, "list every founding node"}},
 		{"election timeout", Config{ElectionTimeout: time.Millisecond}, []string{"ElectionTimeout", "1ms", "50ms"}},
 		{"peers without Raft", Config{Peers: peers}, []string{"Peers", "Raft", "the address"}},
-		{"peer without a port", Config{Raft: "127.0.0.1:7000", Peers: map[string]string{DefaultID: "127.0.0.1"}}, []string{"peer", `"node-1"`, `"127.0.0.1"`, "host:port"}},
+		{"peer without a port", Config{Raft: "127.0.0.1:7000", Peers: map[string]string{DefaultID: "127.0.0.1"}}, []string{"Peers", `"node-1"`, `"127.0.0.1"`, "host:port"}},
 		{"join what is no URL", Config{Join: "127.0.0.1:8080", Raft: "127.0.0.1:7000"}, []string{"Join", `"127.0.0.1:8080"`, "http://127.0.0.1:8080"}},
 		{"join a NATS URL", Config{Join: "nats://127.0.0.1:4222", Raft: "127.0.0.1:7000"}, []string{"Join", `"nats://127.0.0.1:4222"`, "HTTP URL"}},
 		{"join a path", Config{Join: "http://127.0.0.1:8080/v1/members", Raft: "127.0.0.1:7000"}, []string{"Join", "HTTP URL"}},
@@ -81,7 +86,31 @@ func TestBadConfig(t *testing.T) {
 				stop(t, n)
 			}
 			wantOneLine(t, err, ErrConfig, c.mentions...)
+			bad, ok := errors.AsType[*ConfigError](err)
+			if !ok || len(bad.Fields) == 0 && c.config.Subjects == (nats.Subjects{}) {
+				t.Fatalf("%v names no field", err)
+			}
+			for _, name := range bad.Fields {
+				if _, known := reflect.TypeFor[Config]().FieldByName(name); !known && !strings.Contains(name, "Options.") {
+					t.Errorf("Config has no field %s", name)
+				}
+				if !strings.Contains(err.Error(), name) {
+					t.Errorf("%v does not speak of %s", err, name)
+				}
+			}
 		})
+	}
+}
+
+// TestConfigErrorCause holds that one can ask a ConfigError for what was in the way.
+func TestConfigErrorCause(t *testing.T) {
+	t.Parallel()
+	config := single(t)
+	config.HTTPTokenFile = filepath.Join(t.TempDir(), "absent")
+	_, err := Start(bounded(t), config)
+	bad, ok := errors.AsType[*ConfigError](err)
+	if !ok || !errors.Is(err, ErrConfig) || !errors.Is(err, fs.ErrNotExist) || !slices.Equal(bad.Fields, []string{"HTTPTokenFile"}) {
+		t.Errorf("start without the token's file: %v", err)
 	}
 }
 

@@ -13,11 +13,11 @@ import (
 func (c *Config) joinClient() (*http.Client, error) {
 	secure, err := c.joinTLS()
 	if err != nil {
-		return nil, badConfig("JoinCA: %v", err)
+		return nil, badConfig("%s: %w", field("JoinCA"), err)
 	}
 	token, err := c.httpToken()
 	if err != nil {
-		return nil, badConfig("HTTPTokenFile: %v", err)
+		return nil, badConfig("%s: %w", field("HTTPTokenFile"), err)
 	}
 	dialer := &net.Dialer{Timeout: transportTimeout}
 	return &http.Client{

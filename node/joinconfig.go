@@ -17,37 +17,37 @@ func validID(id string) bool {
 // cluster's membership, so it must be one that others can dial, also tomorrow.
 func (c *Config) checkJoin() error {
 	if c.RaftAdvertise != "" && !dialable(c.RaftAdvertise) {
-		return badConfig("RaftAdvertise is %q; give the host:port at which the other nodes reach this one", c.RaftAdvertise)
+		return badConfig("%s is %q; give the host:port at which the other nodes reach this one", field("RaftAdvertise"), c.RaftAdvertise)
 	}
 	if c.RaftAdvertise != "" && c.Raft == "" {
-		return badConfig("RaftAdvertise needs Raft, the address this node listens on for the others")
+		return badConfig("%s needs %s, the address this node listens on for the others", field("RaftAdvertise"), field("Raft"))
 	}
 	if own, ok := c.Peers[c.ID]; ok && c.RaftAdvertise != "" && c.RaftAdvertise != own {
-		return badConfig("RaftAdvertise is %q, and Peers have %q for this node; give one", c.RaftAdvertise, own)
+		return badConfig("%s is %q, and %s have %q for this node; give one", field("RaftAdvertise"), c.RaftAdvertise, field("Peers"), own)
 	}
 	if c.Join == "" {
 		if c.JoinCA != "" {
-			return badConfig("JoinCA is for a node that joins a running cluster; give Join, or leave it out")
+			return badConfig("%s is for a node that joins a running cluster; give %s, or leave it out", field("JoinCA"), field("Join"))
 		}
 		if c.Nonvoter {
-			return badConfig("Nonvoter is for a node that joins a running cluster; give Join, or leave it out")
+			return badConfig("%s is for a node that joins a running cluster; give %s, or leave it out", field("Nonvoter"), field("Join"))
 		}
 		return nil
 	}
 	if u, err := url.Parse(c.Join); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return badConfig("Join is %q; give the HTTP URL of a node, such as http://127.0.0.1:8080", c.Join)
+		return badConfig("%s is %q; give the HTTP URL of a node, such as http://127.0.0.1:8080", field("Join"), c.Join)
 	}
 	if _, err := c.joinTLS(); err != nil {
-		return badConfig("JoinCA: %v", err)
+		return badConfig("%s: %w", field("JoinCA"), err)
 	}
 	if len(c.Peers) > 0 {
-		return badConfig("Join and Peers exclude each other: a node joins a running cluster, or is one of those that found it")
+		return badConfig("%s and %s exclude each other: a node joins a running cluster, or is one of those that found it", field("Join"), field("Peers"))
 	}
 	if c.Raft == "" {
-		return badConfig("Join needs Raft, the address this node listens on for the others")
+		return badConfig("%s needs %s, the address this node listens on for the others", field("Join"), field("Raft"))
 	}
 	if own := c.raftAdvertise(); !dialable(own) {
-		return badConfig("Join needs an address at which the others reach this node, and Raft is %q; give RaftAdvertise, or a Raft with host and port", c.Raft)
+		return badConfig("%s needs an address at which the others reach this node, and %s is %q; give %s, or a %s with host and port", field("Join"), field("Raft"), c.Raft, field("RaftAdvertise"), field("Raft"))
 	}
 	return nil
 }

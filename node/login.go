@@ -37,29 +37,33 @@ func (t NATSTLS) on() bool { return t != NATSTLS{} }
 func (c *Config) checkLogin() error {
 	if c.NATSURL == "" {
 		if c.NATSLogin.on() || c.NATSPublisherLogin.on() || c.NATSPublisherURL != "" || c.NATSTLS.on() {
-			return badConfig("NATSLogin, NATSPublisherURL, NATSPublisherLogin and NATSTLS are for brokers of your own; give NATSURL, or leave them out")
+			return badConfig("%s, %s, %s and %s are for brokers of your own; give %s, or leave them out", field("NATSLogin"), field("NATSPublisherURL"), field("NATSPublisherLogin"), field("NATSTLS"), field("NATSURL"))
 		}
 		return nil
 	}
 	// The client library would take what has no URL in it for the broker on this machine.
-	for _, u := range []struct{ field, urls string }{{"NATSURL", c.NATSURL}, {"NATSPublisherURL", c.NATSPublisherURL}} {
+	for _, u := range []struct {
+		field field
+		urls  string
+	}{{"NATSURL", c.NATSURL}, {"NATSPublisherURL", c.NATSPublisherURL}} {
 		if u.urls != "" && strings.Trim(u.urls, ", ") == "" {
 			return badConfig("%s is %q; give the URL of a broker, or several separated by commas", u.field, u.urls)
 		}
 	}
 	for _, l := range []struct {
-		field, urls string
-		login       NATSLogin
+		field field
+		urls  string
+		login NATSLogin
 	}{{"NATSLogin", c.NATSURL, c.NATSLogin}, {"NATSPublisherLogin", c.NATSPublisherURL, c.NATSPublisherLogin}} {
 		if err := l.login.check(); err != nil {
-			return badConfig("%s: %v", l.field, err)
+			return badConfig("%s: %w", l.field, err)
 		}
 		if l.login.on() && strings.Contains(l.urls, "@") {
 			return badConfig("%s and the URL %s both have credentials; give one", l.field, nats.Redact(l.urls))
 		}
 	}
 	if err := c.NATSTLS.check(); err != nil {
-		return badConfig("NATSTLS: %v", err)
+		return badConfig("%s: %w", field("NATSTLS"), err)
 	}
 	return nil
 }

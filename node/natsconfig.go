@@ -42,7 +42,7 @@ func readNATSConfig(file string) (*natsConfig, error) {
 	c, err := parseNATSConfig(file)
 	if err != nil {
 		lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' })
-		return nil, badConfig("NATSConfig %s: %s", file, strings.Join(lines, "; "))
+		return nil, badConfig("%s %s: %s", field("NATSConfig"), file, strings.Join(lines, "; "))
 	}
 	return c, nil
 }

@@ -212,12 +212,12 @@ func (n *Node) openStores() (err error) {
 
 func (n *Node) startFanout() (err error) {
 	if n.ring, err = fanout.NewRing(n.config.Ring); err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+		return badOption(err)
 	}
 	watchers := n.config.Watchers
 	watchers.Snapshot = func(f fanout.Filter) (fanout.Snapshot, error) { return n.machine.State(f) }
 	if n.registry, err = fanout.NewRegistry(watchers); err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+		return badOption(err)
 	}
 	// What the leader had published may be more than this node has stored; that
 	// is news to its watchers.
@@ -230,7 +230,7 @@ func (n *Node) startFanout() (err error) {
 	}
 	dispatcher, err := fanout.NewDispatcher(n.ring, n.registry, options)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+		return badOption(err)
 	}
 	n.machine = fsm.New(fsm.Options{Ring: n.ring, Logger: n.log})
 	n.spawn("dispatcher", func(ctx context.Context) { dispatcher.Run(ctx) }) // its only error is that it was stopped

@@ -37,10 +37,10 @@ func (c *Config) checkRaftTLS() error {
 		return nil
 	}
 	if f.Cert == "" || f.Key == "" || f.CA == "" {
-		return badConfig("RaftTLS has Cert %q, Key %q and CA %q; give all three files, or none", f.Cert, f.Key, f.CA)
+		return badConfig("%s has Cert %q, Key %q and CA %q; give all three files, or none", field("RaftTLS"), f.Cert, f.Key, f.CA)
 	}
 	if c.Raft == "" {
-		return badConfig("RaftTLS needs Raft, the address this node listens on for the others")
+		return badConfig("%s needs %s, the address this node listens on for the others", field("RaftTLS"), field("Raft"))
 	}
 	return nil
 }
@@ -103,7 +103,7 @@ type raftTLS struct {
 func newRaftTLS(files RaftTLS, advertise string, log *slog.Logger) (*raftTLS, error) {
 	c, err := files.read()
 	if err != nil {
-		return nil, badConfig("RaftTLS: %v", err)
+		return nil, badConfig("%s: %w", field("RaftTLS"), err)
 	}
 	if advertise != "" {
 		host, _, err := net.SplitHostPort(advertise)
@@ -111,7 +111,7 @@ func newRaftTLS(files RaftTLS, advertise string, log *slog.Logger) (*raftTLS, er
 			err = c.cert.Leaf.VerifyHostname(host)
 		}
 		if err != nil {
-			return nil, badConfig("RaftTLS: certificate %s does not cover %s, where the others dial this node; have one made that does: %v", files.Cert, advertise, err)
+			return nil, badConfig("%s: certificate %s does not cover %s, where the others dial this node; have one made that does: %w", field("RaftTLS"), files.Cert, advertise, err)
 		}
 	}
 	return &raftTLS{files: files, patience: handshakeTimeout, log: log, repeats: newRepeats(), last: c}, nil

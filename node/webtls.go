@@ -31,13 +31,13 @@ func (c *Config) checkHTTPTLS() error {
 		return nil
 	}
 	if f.Cert == "" || f.Key == "" {
-		return badConfig("HTTPTLS has Cert %q and Key %q; give both, or none", f.Cert, f.Key)
+		return badConfig("%s has Cert %q and Key %q; give both, or none", field("HTTPTLS"), f.Cert, f.Key)
 	}
 	if c.HTTP == Off {
-		return badConfig("HTTPTLS is for HTTP, which is off; give an address, or leave it out")
+		return badConfig("%s is for %s, which is off; give an address, or leave it out", field("HTTPTLS"), field("HTTP"))
 	}
 	if _, err := f.read(); err != nil {
-		return badConfig("HTTPTLS: %v", err)
+		return badConfig("%s: %w", field("HTTPTLS"), err)
 	}
 	return nil
 }
@@ -46,7 +46,7 @@ func (c *Config) checkHTTPTLS() error {
 func (f HTTPTLS) listener(l net.Listener, log *slog.Logger) (net.Listener, error) {
 	first, err := f.read()
 	if err != nil {
-		return nil, badConfig("HTTPTLS: %v", err)
+		return nil, badConfig("%s: %w", field("HTTPTLS"), err)
 	}
 	files := newFresh("TLS files for HTTP", first, f.read, log)
 	return tls.NewListener(l, &tls.Config{

@@ -64,7 +64,7 @@ func (c *Config) checkHTTPToken() error {
 		return nil
 	}
 	if _, _, err := readTokens(c.HTTPTokenFile); err != nil {
-		return badConfig("HTTPTokenFile: %v", err)
+		return badConfig("%s: %w", field("HTTPTokenFile"), err)
 	}
 	return nil
 }
@@ -91,7 +91,7 @@ func (n *Node) guarded(next http.Handler) (http.Handler, error) {
 	}
 	first, err := read()
 	if err != nil {
-		return nil, badConfig("HTTPTokenFile: %v", err)
+		return nil, badConfig("%s: %w", field("HTTPTokenFile"), err)
 	}
 	known := newFresh("tokens for HTTP", first, read, n.log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

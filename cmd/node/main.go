@@ -63,11 +63,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	signal.Ignore(syscall.SIGPIPE)
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: flags.level()}))
 	if err := serve(ctx, flags, log, stdout); err != nil {
-		said := strings.TrimPrefix(oneLine(err), "node: ")
-		if errors.Is(err, node.ErrConfig) {
-			said = named(said)
-		}
-		fmt.Fprintln(stderr, "node:", said)
+		fmt.Fprintln(stderr, "node:", strings.TrimPrefix(oneLine(err), "node: ")+flagsOf(err))
 		switch {
 		case errors.Is(err, node.ErrConfig):
 			return exitUsage

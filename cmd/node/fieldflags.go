@@ -1,13 +1,15 @@
 package main
 
 import (
-	"regexp"
+	"errors"
 	"slices"
 	"strings"
+
+	"github.com/watchcast/watchcast/node"
 )
 
-// fieldFlags are the flags behind the fields of a node's configuration, by which package
-// node names what is wrong.
+// fieldFlags are the flags behind the fields of a node's configuration, as a
+// [node.ConfigError] has them.
 var fieldFlags = map[string]string{
 	"ID":                 "--id",
 	"DataDir":            "--data",
@@ -45,26 +47,21 @@ var fieldFlags = map[string]string{
 	"DispatcherOptions.ProgressInterval": "--progress-interval",
 }
 
-var (
-	fieldName = regexp.MustCompile(`(?:^|[ (])([A-Z]\w+(?:\.[A-Z]\w+)?)`)
-	quoted    = regexp.MustCompile(`"[^"]*"`)
-	// Words, too, unless the text is about them: it begins with the field then.
-	alsoWords = []string{"NATS", "Raft", "HTTP"}
-)
-
-// named adds to an error of a node's configuration the flags of the fields it speaks of.
-func named(text string) string {
-	_, about, _ := strings.Cut(text, "bad configuration: ")
+// flagsOf returns the flags of the fields that an error of a node's configuration is
+// about, in brackets behind a blank; empty if there are none.
+func flagsOf(err error) string {
+	bad, ok := errors.AsType[*node.ConfigError](err)
+	if !ok {
+		return ""
+	}
 	var flags []string
-	for i, match := range fieldName.FindAllStringSubmatch(quoted.ReplaceAllString(about, ""), -1) {
-		flag, ok := fieldFlags[match[1]]
-		aWord := slices.Contains(alsoWords, match[1]) && (i > 0 || !strings.HasPrefix(about, match[1]))
-		if ok && !aWord && !slices.Contains(flags, flag) {
+	for _, field := range bad.Fields {
+		if flag, ok := fieldFlags[field]; ok && !slices.Contains(flags, flag) {
 			flags = append(flags, flag)
 		}
 	}
 	if len(flags) == 0 {
-		return text
+		return ""
 	}
-	return text + " (" + strings.Join(flags, ", ") + ")"
+	return " (" + strings.Join(flags, ", ") + ")"
 }
