@@ -86,7 +86,7 @@ func TestFailsUnderLoad(t *testing.T) {
 			})
 		}
 		eventually(t, "they write", func() bool { return puts.Load() > int64(10*writers) })
-		n.consensus.logs.(*storage).write("append to the Raft log", func() error { return syscall.ENOSPC })
+		n.consensus.stable.(*storage).write("append to the Raft log", func() error { return syscall.ENOSPC })
 		within(t, "every write is answered", func() struct{} {
 			wg.Wait()
 			return struct{}{}
@@ -117,7 +117,7 @@ func TestFailsWhileApplying(t *testing.T) {
 		}()
 		eventually(t, "it is to be applied", func() bool { return r.AppliedIndex() > last })
 	}
-	n.consensus.logs.(*storage).write("append to the Raft log", func() error { return syscall.ENOSPC })
+	n.consensus.stable.(*storage).write("append to the Raft log", func() error { return syscall.ENOSPC })
 	<-n.Failed()
 	last := r.LastIndex()
 	future := r.Apply(nil, 0) // finds that the log cannot be written
