@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"hash/maphash"
 	"slices"
 
 	"github.com/watchcast/watchcast/fanout"
@@ -34,9 +35,16 @@ type view struct {
 // known is where a key stands.
 type known struct {
 	revision uint64
+	sum      uint64 // of its value
 	epoch    uint32 // of the last list that it was in
 	alive    bool
 }
+
+var sumSeed = maphash.MakeSeed()
+
+// sumOf stands for a value that is not kept: a backup of another cluster has revisions of
+// its own, so one of these may be that of a key here, with another value.
+func sumOf(value []byte) uint64 { return maphash.Bytes(sumSeed, value) }
 
 func newView(raw bool) *view {
 	return &view{raw: raw, keys: make(map[string]known), dead: make(map[string]struct{})}
@@ -72,7 +80,7 @@ func (v *view) event(e *fanout.Event) (news bool, lost *Range, before known) {
 		// Its deletion was missed, and is so long ago that the store has forgotten it.
 		lost = &Range{From: k.revision + 1, To: e.Revision - 1}
 	}
-	return true, lost, v.set(e.Key, known{revision: e.Revision, epoch: k.epoch, alive: e.Op == fanout.Put})
+	return true, lost, v.set(e.Key, known{revision: e.Revision, sum: sumOf(e.Value), epoch: k.epoch, alive: e.Op == fanout.Put})
 }
 
 // change takes an element of an answer to "what has changed". It reports whether that
@@ -83,7 +91,7 @@ func (v *view) change(c Change) (news bool, before known) {
 		return false, known{}
 	}
 	alive := c.Op == fanout.Put
-	before = v.set(c.Key, known{revision: c.Revision, epoch: k.epoch, alive: alive})
+	before = v.set(c.Key, known{revision: c.Revision, sum: sumOf(c.Value), epoch: k.epoch, alive: alive})
 	return alive || k.alive, before
 }
 
@@ -92,15 +100,16 @@ func (v *view) beginList() { v.epoch++ }
 
 // listed takes an element of a list that stands at revision at. It reports whether that
 // is news. A key that stands at a higher revision than the list has of it, below that of
-// the list, has gone back: the store was restored from a backup.
+// the list, has gone back: the store was restored from a backup. So it was if the key stands
+// at the same revision and has another value, or is deleted.
 func (v *view) listed(c Change, at uint64) (news bool, before known) {
-	k := v.keys[c.Key]
-	if k.revision > at || k.revision == c.Revision {
+	k, sum := v.keys[c.Key], sumOf(c.Value)
+	if k.revision > at || k.alive && k.revision == c.Revision && k.sum == sum {
 		k.epoch = v.epoch
 		v.keys[c.Key] = k
 		return false, known{}
 	}
-	return true, v.set(c.Key, known{revision: c.Revision, epoch: v.epoch, alive: true})
+	return true, v.set(c.Key, known{revision: c.Revision, sum: sum, epoch: v.epoch, alive: true})
 }
 
 // unlisted returns the keys that are deleted, since the list that has just ended, which

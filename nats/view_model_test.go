@@ -67,6 +67,17 @@ func (s *viewStore) restore(changes int) {
 	s.forgotten = s.revision
 }
 
+// restoreElsewhere is restore of a backup of another cluster: its keys have revisions that
+// others have here, and values of their own.
+func (s *viewStore) restoreElsewhere(revisions map[string]uint64) {
+	s.restore(0)
+	for key, revision := range revisions {
+		s.keys[key] = &fanout.Event{Op: fanout.Put, Key: key, Revision: revision, Value: fmt.Append(nil, "restored at ", s.revision)}
+		s.revision = max(s.revision, revision+1)
+	}
+	s.forgotten = s.revision
+}
+
 type viewAnswer struct {
 	list     bool
 	revision uint64
@@ -81,7 +92,7 @@ func (s *viewStore) since(floor uint64) ([]Change, bool) {
 	var all []Change
 	for key, e := range s.keys {
 		if e.Revision > floor {
-			all = append(all, Change{Op: fanout.Put, Key: key, Revision: e.Revision})
+			all = append(all, Change{Op: fanout.Put, Key: key, Value: e.Value, Revision: e.Revision})
 		}
 	}
 	for key, r := range s.deleted {
@@ -103,14 +114,15 @@ func TestViewModel(t *testing.T) {
 		s := &viewStore{keys: make(map[string]*fanout.Event), deleted: make(map[string]uint64)}
 		v := newView(false)
 		b := backlog{maxItems: 1 << 20, maxBytes: 1 << 20}
-		given := make(map[string]uint64) // what the consumer took, by key; 0 for deleted
+		given := make(map[string]string) // what the consumer took, by key
 		last := make(map[string]uint64)  // revision of what it took, deletions included
 		settled, restored := false, false
 		var asked *viewAnswer
 		var flight []*fanout.Event
 
-		news := func(op fanout.Op, key string, revision uint64, before known) {
-			b.push(item{Update: Update{Kind: Changed, Event: &fanout.Event{Op: op, Key: key, Revision: revision}}, before: before, floor: v.floor})
+		news := func(op fanout.Op, key string, value []byte, revision uint64, before known) {
+			e := &fanout.Event{Op: op, Key: key, Value: value, Revision: revision}
+			b.push(item{Update: Update{Kind: Changed, Event: e}, before: before, floor: v.floor})
 		}
 		take := func() {
 			u, ok := b.pop()
@@ -122,7 +134,7 @@ func TestViewModel(t *testing.T) {
 			}
 			last[u.Event.Key] = u.Event.Revision
 			if u.Event.Op == fanout.Put {
-				given[u.Event.Key] = u.Event.Revision
+				given[u.Event.Key] = string(u.Event.Value)
 			} else {
 				delete(given, u.Event.Key)
 			}
@@ -153,7 +165,7 @@ func TestViewModel(t *testing.T) {
 			if lost == nil && len(missing) > 0 && tellable && !restored {
 				t.Fatalf("%d changes before revision %d are missing and not said to be lost", len(missing), e.Revision)
 			}
-			news(e.Op, e.Key, e.Revision, before)
+			news(e.Op, e.Key, e.Value, e.Revision, before)
 		}
 		// An answer stands where the store stood when it was asked for; events arrive
 		// meanwhile.
@@ -165,7 +177,7 @@ func TestViewModel(t *testing.T) {
 			}
 			asked.list = true
 			for key, e := range s.keys {
-				asked.changes = append(asked.changes, Change{Op: fanout.Put, Key: key, Revision: e.Revision})
+				asked.changes = append(asked.changes, Change{Op: fanout.Put, Key: key, Value: e.Value, Revision: e.Revision})
 			}
 			v.beginList()
 		}
@@ -178,12 +190,12 @@ func TestViewModel(t *testing.T) {
 					take = func(c Change) (bool, known) { return v.listed(c, a.revision) }
 				}
 				if isNews, before := take(c); isNews {
-					news(c.Op, c.Key, c.Revision, before)
+					news(c.Op, c.Key, c.Value, c.Revision, before)
 				}
 			}
 			if a.list {
 				for _, key := range v.unlisted(a.revision) {
-					news(fanout.Delete, key, a.revision, v.set(key, known{revision: a.revision}))
+					news(fanout.Delete, key, nil, a.revision, v.set(key, known{revision: a.revision}))
 				}
 			}
 			settled = true
@@ -238,7 +250,12 @@ func TestViewModel(t *testing.T) {
 				if !mayRestore {
 					return
 				}
-				s.restore(rapid.IntRange(0, len(s.history)).Draw(t, "changes"))
+				if rapid.Bool().Draw(t, "of another cluster") {
+					key := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f"})
+					s.restoreElsewhere(rapid.MapOf(key, rapid.Uint64Range(1, s.revision+1)).Draw(t, "revisions"))
+				} else {
+					s.restore(rapid.IntRange(0, len(s.history)).Draw(t, "changes"))
+				}
 				flight, asked = nil, nil
 				restored = true
 			},
@@ -251,9 +268,9 @@ func TestViewModel(t *testing.T) {
 			take()
 		}
 		v.settle(s.revision, b.least(s.revision))
-		want := make(map[string]uint64)
+		want := make(map[string]string)
 		for key, e := range s.keys {
-			want[key] = e.Revision
+			want[key] = string(e.Value)
 		}
 		if !maps.Equal(given, want) {
 			t.Fatalf("the consumer has %v, the store %v", given, want)

@@ -261,6 +261,25 @@ func TestClientWatchRestore(t *testing.T) {
 	m.equals("behind the restore", old)
 }
 
+// TestClientWatchRestoreElsewhere: a backup of another cluster has keys that stand, with other
+// values, where those of this one stand.
+func TestClientWatchRestoreElsewhere(t *testing.T) {
+	t.Parallel()
+	other, n := lead(t, single(t)), lead(t, single(t))
+	there, here := put(t, other, "k", "theirs"), put(t, n, "k", "ours")
+	if there != here {
+		t.Fatalf("the keys stand at %d and %d", there, here)
+	}
+	m := mirrorOf(t, client(t, n.NATSURL()), ">", nats.WatchOptions{})
+	m.equals("before", state(t, n, ">"))
+	m.mu.Lock()
+	m.back = true
+	m.mu.Unlock()
+	backup, _ := backupOf(t, other)
+	restoreInto(t, n, backup)
+	m.equals("behind the restore", map[string]string{"k": "theirs"})
+}
+
 // TestClientWatchPutBack: somebody puts back the files of an earlier time. The leader then
 // is one of an earlier term, of the same or of a later one, as it happens, and a watch goes
 // back with it; a raw one tells that it knows nothing any more.
