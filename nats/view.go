@@ -146,8 +146,18 @@ func (v *view) bury(revision uint64) {
 	}
 }
 
-// living returns how many keys are not deleted.
+// living returns how many keys are not deleted, as far as is known.
 func (v *view) living() int { return len(v.keys) - len(v.dead) }
+
+// livingAt returns how many keys that have not changed since a revision were not deleted then.
+func (v *view) livingAt(revision uint64) (n int) {
+	for _, k := range v.keys {
+		if k.alive && k.revision <= revision {
+			n++
+		}
+	}
+	return n
+}
 
 // forget lets go of the older half of the deleted keys. A raw view gives up to know of losses
 // that lie as far back. Another one needs an answer that is asked for behind this: one that is

@@ -31,7 +31,9 @@ type WatchOptions struct {
 	// healed; what is lost is told.
 	Raw bool
 	// MaxKeys bounds the living keys that match the pattern, which the watch remembers
-	// at about 100 bytes each and the key. With more, it ends with [ErrTooManyKeys].
+	// at about 100 bytes each and the key. With more, it ends with [ErrTooManyKeys], when
+	// the leader has said that there are; until then it may remember twice as many, as where
+	// all keys were replaced while it was away. A raw watch asks nobody, and ends at once.
 	// Deleted keys that it still remembers take their room, or that of 131,072 keys
 	// beside them. Default 1,048,576.
 	MaxKeys int

@@ -206,6 +206,10 @@ func TestDeletedKeysAreBounded(t *testing.T) {
 		event(fanout.Put, i, 3*last+i, 0)
 		w.taken()
 	}
+	if again, due = w.task(time.Now()); !due {
+		t.Fatal("a watch of too many living keys does not ask whether they are")
+	}
+	w.caughtUp(again, 4*last, 0)
 	if !errors.Is(w.err, ErrTooManyKeys) {
 		t.Errorf("a watch of too many living keys: %v", w.err)
 	}

@@ -113,8 +113,14 @@ func (w *Watch) say(u Update) {
 func (w *Watch) bound() {
 	living, dead := w.view.living(), len(w.view.dead)
 	switch {
-	case living > w.o.MaxKeys:
+	case living > w.o.MaxKeys && (w.o.Raw || living-w.o.MaxKeys > w.o.MaxKeys):
 		w.endWith(ErrTooManyKeys)
+	case living > w.o.MaxKeys:
+		// Deletions may have been lost, or come behind the keys that are new. An answer
+		// tells.
+		if w.healed == w.doubts {
+			w.raise(false)
+		}
 	case dead <= keptDead:
 	case w.o.Raw:
 		w.view.forget()

@@ -357,7 +357,20 @@ func (w *Watch) caughtUp(t task, revision uint64, healed int) {
 			w.raise(false)
 		}
 		w.settled = true
+		w.count(revision)
 	}
 	w.healed = t.doubts
 	w.tell()
+}
+
+// count ends the watch if there were more living keys at a revision, up to which everything
+// is known, than it may have. If there are now, by what came meanwhile, it asks again.
+func (w *Watch) count(revision uint64) {
+	switch {
+	case w.view.living() <= w.o.MaxKeys:
+	case w.view.livingAt(revision) > w.o.MaxKeys:
+		w.endWith(ErrTooManyKeys)
+	default:
+		w.raise(false)
+	}
 }
