@@ -117,8 +117,10 @@ func (c *Client) open(ctx, first context.Context, a *attempts, request *nats.Msg
 // Since what has changed up to it.
 func (l *Changes) Revision() uint64 { return l.revision }
 
-// All yields the entries, once. An error, of type [*Error] or the context's, is the last
-// thing that it yields: what came before is right, but not all.
+// All yields the entries, once. An error, of type [*Error], the context's or the
+// connection's, is the last thing that it yields: what came before is right, but not all.
+// It ends so, with CodeUnavailable, for who takes no entry for [AckTime], or not all within
+// [ListingTime].
 func (l *Changes) All() iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		defer l.Close()

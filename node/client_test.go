@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,26 @@ func wantCode(t *testing.T, what string, err error, code nats.Code) {
 	t.Helper()
 	if !errors.Is(err, &nats.Error{Code: code}) {
 		t.Errorf("%s: %v; want code %d", what, err, code)
+	}
+}
+
+// TestClientBatchOfLongValues: a batch of bytes that JSON writes out at length, as text, takes
+// a third more than they do at most.
+func TestClientBatchOfLongValues(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	c := client(t, n.NATSURL())
+	for name, piece := range map[string]string{
+		"zeros": "\x00", "quotes": `"`, "markup": "<a>", "separators": "\u2028", "no text": "\xff", "Windows lines": "a line\r\n",
+	} {
+		value := bytes.Repeat([]byte(piece), 700<<10/len(piece))
+		if _, err := c.Batch(bounded(t), []nats.Operation{{Key: "k", Value: value}}); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if e, err := n.Get(bounded(t), "k"); err != nil || !bytes.Equal(e.Value, value) {
+			t.Errorf("%s: %d bytes, %v; want %d", name, len(e.Value), err, len(value))
+		}
 	}
 }
 
