@@ -47,11 +47,11 @@ func (a *attempts) again(ctx context.Context, err error) bool {
 	a.last = err
 	e := (*Error)(nil)
 	switch {
-	case errors.As(err, &e) && e.Code == CodeBusy, errors.Is(err, nats.ErrNoResponders),
-		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected):
+	case errors.As(err, &e) && e.Code == CodeBusy, errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded):
 		// nobody has done anything
-	case errors.As(err, &e) && (e.Code == CodeUnavailable || e.Code == CodeUnknown),
-		errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.As(err, &e) && (e.Code == CodeUnavailable || e.Code == CodeUnknown), errors.Is(err, nats.ErrTimeout),
+		errors.Is(err, nats.ErrDisconnected), // the connection was given up on which it had gone
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		a.sent = true
 	default:
 		a.sent = a.sent || errors.Is(err, nats.ErrConnectionClosed) // on the way, maybe
@@ -92,6 +92,20 @@ func (c *Client) limited(ctx context.Context) (context.Context, context.CancelFu
 		return context.WithTimeout(ctx, maxRetry)
 	}
 	return context.WithTimeout(ctx, c.o.Timeout)
+}
+
+// flush returns when the broker has processed what was sent, subscriptions above all. One
+// that is made on a connection which breaks is made again on the next, and so is the question.
+func (c *Client) flush(ctx context.Context) error {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	for {
+		err := c.o.Conn.FlushWithContext(ctx)
+		// The client library says so of any connection that breaks.
+		if !errors.Is(err, nats.ErrConnectionClosed) || c.o.Conn.IsClosed() {
+			return err
+		}
+	}
 }
 
 // call sends a request until it is answered, and returns the answer, or the [*Error] in

@@ -171,16 +171,14 @@ func (o *WatchOptions) check() error {
 
 // subscribe returns when the broker knows of the subscription.
 func (w *Watch) subscribe(ctx context.Context) (err error) {
-	conn, subject := w.client.o.Conn, w.client.o.Subjects.Events(w.pattern)
-	if w.sub, err = conn.Subscribe(subject, w.receive); err != nil {
+	subject := w.client.o.Subjects.Events(w.pattern)
+	if w.sub, err = w.client.o.Conn.Subscribe(subject, w.receive); err != nil {
 		return fmt.Errorf("nats: subscribe to %s: %w", subject, err)
 	}
 	w.sub.SetClosedHandler(func(string) { close(w.drained) })
 	err = w.sub.SetPendingLimits(w.o.MaxPending, w.o.MaxPendingBytes)
 	if err == nil {
-		flush, cancel := w.client.limited(ctx)
-		defer cancel()
-		err = conn.FlushWithContext(flush)
+		err = w.client.flush(ctx)
 	}
 	for _, s := range []string{subject, w.client.o.Subjects.Beacon(), w.client.o.Subjects.Reset()} {
 		if err == nil && w.client.refused(toSubscribe, s) {

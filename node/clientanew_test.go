@@ -1,0 +1,68 @@
+package node
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/watchcast/watchcast/nats"
+)
+
+// TestClientWriteOnAConnectionGivenUp: who stops waiting for a write that went out on a
+// connection that was given up since is told that it may have taken effect.
+func TestClientWriteOnAConnectionGivenUp(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	k := newLink(t, strings.TrimPrefix(n.NATSURL(), "nats://"), recording)
+	conn := linkConn(t, k)
+	c := clientOn(t, conn)
+	k.hold(false, true)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { _, err := c.Put(ctx, "a", nil); done <- err }()
+	eventually(t, "the write has gone out", func() bool { return k.saw("kv.put.a") })
+	k.refuse(true)
+	if err := conn.ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, "the write", within(t, "Put", func() error { return <-done }), nats.CodeUnknown)
+}
+
+// TestClientWatchBeginsBesideACut: the connection breaks while a watch is being made. It is
+// made on the next one.
+func TestClientWatchBeginsBesideACut(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	put(t, n, "a", "1")
+	k := newLink(t, strings.TrimPrefix(n.NATSURL(), "nats://"), recording)
+	c := clientOn(t, linkConn(t, k))
+	k.hold(false, true)
+	type made struct {
+		w   *nats.Watch
+		err error
+	}
+	done := make(chan made, 1)
+	ctx := bounded(t)
+	go func() {
+		w, err := c.Watch(ctx, ">", nats.WatchOptions{})
+		done <- made{w, err}
+	}()
+	eventually(t, "the broker is asked whether it knows", func() bool { return k.saw("SUB watch.>  3\r\nPING\r\n") })
+	k.hold(false, false)
+	k.cut()
+	m := within(t, "Watch", func() made { return <-done })
+	if m.err != nil {
+		t.Fatal(m.err)
+	}
+	for {
+		u, err := m.w.Next(bounded(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.Kind == nats.Synced {
+			return
+		}
+	}
+}
