@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,9 +15,9 @@ import (
 )
 
 const (
-	// For an answer; then the request is sent again. One that was on its way to a leader
-	// that died should not wait for long; and a leader that is slow should not be sent more
-	// and more.
+	// Behind these without an answer the request is sent again. One that was on its way to a
+	// leader that died should not wait for long; and a leader that is slow should not be sent
+	// more and more.
 	firstAttempt = 300 * time.Millisecond
 	longAttempt  = 2 * time.Second
 
@@ -28,22 +29,80 @@ const (
 	maxRetry = 4 * time.Minute
 )
 
-// attempts tells whether, and when, to send a request again.
+// attempts is a request that is sent again and again.
 type attempts struct {
-	time  time.Duration // for the next one
-	pause time.Duration
-	last  error
-	sent  bool // one of them may have been carried out
+	client  *Client
+	subject string
+	writes  bool
+	time    time.Duration // for the next one
+	pause   time.Duration
+	last    error
+	sent    bool // one of them may have been carried out
 }
 
-// next returns the context of the next attempt.
-func (a *attempts) next(ctx context.Context) (context.Context, context.CancelFunc) {
+// outcome is what became of an attempt.
+type outcome[T any] struct {
+	number int
+	answer T
+	err    error
+}
+
+// repeat asks until one of the attempts is answered, whichever: where an answer takes longer
+// on its way than an attempt is given, the later ones would come no sooner. An answer that
+// nobody takes any more is dropped.
+func repeat[T any](ctx context.Context, a *attempts, ask func(context.Context) (T, error), drop func(T)) (none T, err error) {
+	running, cancel := context.WithCancel(ctx)
+	outcomes := make(chan outcome[T])
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for n := 0; ; n++ {
+		wg.Go(func() {
+			o := outcome[T]{number: n}
+			o.answer, o.err = ask(running)
+			select {
+			case outcomes <- o:
+			case <-running.Done():
+				if o.err == nil {
+					drop(o.answer)
+				}
+			}
+		})
+		late := time.After(a.next())
+		for over := false; !over; {
+			select {
+			case o := <-outcomes:
+				if o.err == nil {
+					return o.answer, nil
+				}
+				if !a.passing(o.err) {
+					return none, a.failure(ctx)
+				}
+				over = o.number == n // else there is another in its place
+			case <-late:
+				over = true
+				if !a.passing(a.client.unanswered(a.subject, nats.ErrTimeout)) {
+					return none, a.failure(ctx)
+				}
+			case <-ctx.Done():
+				a.passing(a.client.unanswered(a.subject, ctx.Err()))
+				return none, a.failure(ctx)
+			}
+		}
+		if !a.rest(ctx) {
+			return none, a.failure(ctx)
+		}
+	}
+}
+
+// next returns how long to wait before the next attempt is followed by another.
+func (a *attempts) next() time.Duration {
 	a.time = min(max(2*a.time, firstAttempt), longAttempt)
-	return context.WithTimeout(ctx, a.time)
+	return a.time
 }
 
-// again waits before the next attempt. It returns false if err is final.
-func (a *attempts) again(ctx context.Context, err error) bool {
+// passing notes why an attempt has failed, and reports whether another one may do better.
+func (a *attempts) passing(err error) bool {
 	a.last = err
 	e := (*Error)(nil)
 	switch {
@@ -57,6 +116,11 @@ func (a *attempts) again(ctx context.Context, err error) bool {
 		a.sent = a.sent || errors.Is(err, nats.ErrConnectionClosed) // on the way, maybe
 		return false
 	}
+	return true
+}
+
+// rest waits before the next attempt. It returns false if ctx ends before.
+func (a *attempts) rest(ctx context.Context) bool {
 	a.pause = min(max(2*a.pause, firstPause), longPause)
 	select {
 	case <-time.After(a.pause/2 + rand.N(a.pause)/2):
@@ -68,14 +132,14 @@ func (a *attempts) again(ctx context.Context, err error) bool {
 
 // failure returns the error of a request that is given up, because its time has run out
 // or for the sake of the last attempt.
-func (a *attempts) failure(ctx context.Context, subject string, writes bool) error {
+func (a *attempts) failure(ctx context.Context) error {
 	over := ctx.Err() != nil
 	if coded := (*Error)(nil); errors.As(a.last, &coded) && !over {
 		return a.last
 	}
-	e := &Error{CodeUnavailable, fmt.Sprintf("no answer to %s in time; is there a leader?", subject)}
-	if writes && a.sent {
-		e = &Error{CodeUnknown, fmt.Sprintf("no answer to %s; it may have taken effect, read to know", subject)}
+	e := &Error{CodeUnavailable, fmt.Sprintf("no answer to %s in time; is there a leader?", a.subject)}
+	if a.writes && a.sent {
+		e = &Error{CodeUnknown, fmt.Sprintf("no answer to %s; it may have taken effect, read to know", a.subject)}
 	}
 	switch {
 	case over:
@@ -116,22 +180,12 @@ func (c *Client) call(ctx context.Context, m *nats.Msg, writes bool) (*nats.Msg,
 	if err := context.Cause(ctx); err != nil {
 		return nil, fmt.Errorf("%w: %w", &Error{CodeUnavailable, "nothing was asked"}, err)
 	}
-	var a attempts
-	for {
-		reply, err := c.attempt(ctx, &a, m)
-		if err == nil {
-			return reply, nil
-		}
-		if a.again(ctx, err) {
-			continue
-		}
-		return nil, a.failure(ctx, m.Subject, writes)
-	}
+	a := attempts{client: c, subject: m.Subject, writes: writes}
+	ask := func(ctx context.Context) (*nats.Msg, error) { return c.attempt(ctx, m) }
+	return repeat(ctx, &a, ask, func(*nats.Msg) {})
 }
 
-func (c *Client) attempt(ctx context.Context, a *attempts, m *nats.Msg) (*nats.Msg, error) {
-	ctx, cancel := a.next(ctx)
-	defer cancel()
+func (c *Client) attempt(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 	reply, err := c.o.Conn.RequestMsgWithContext(ctx, m)
 	if errors.Is(err, nats.ErrMaxPayload) {
 		return nil, &Error{CodeTooLarge, fmt.Sprintf("the request has %d bytes and its headers, more than the broker carries", len(m.Data))}

@@ -73,21 +73,13 @@ func (c *Client) changes(ctx context.Context, op, pattern string, header nats.He
 		m.Subject += "." + scope // for users that may ask for no more
 	}
 	// A leader that is slow must not be asked for a long answer again and again.
-	a := attempts{time: longAttempt}
-	for {
-		l, err := c.open(ctx, first, &a, m)
-		if err == nil {
-			return l, nil
-		}
-		if a.again(first, err) {
-			continue
-		}
-		return nil, a.failure(first, m.Subject, false)
-	}
+	a := attempts{client: c, subject: m.Subject, time: longAttempt}
+	ask := func(first context.Context) (*Changes, error) { return c.open(ctx, first, m) }
+	return repeat(first, &a, ask, (*Changes).Close)
 }
 
 // open sends a request and waits for the first chunk of its answer.
-func (c *Client) open(ctx, first context.Context, a *attempts, request *nats.Msg) (_ *Changes, err error) {
+func (c *Client) open(ctx, first context.Context, request *nats.Msg) (_ *Changes, err error) {
 	m := *request
 	l := &Changes{conn: c.o.Conn, ctx: ctx}
 	// Not the connection's own inbox of replies, which knows of one message each.
@@ -103,8 +95,6 @@ func (c *Client) open(ctx, first context.Context, a *attempts, request *nats.Msg
 	if err := c.o.Conn.PublishMsg(&m); err != nil {
 		return nil, fmt.Errorf("nats: request %s: %w", m.Subject, err)
 	}
-	first, cancel := a.next(first)
-	defer cancel()
 	if l.next, err = l.receive(first); err != nil {
 		return nil, c.unanswered(m.Subject, err)
 	}

@@ -66,3 +66,49 @@ func TestClientWatchBeginsBesideACut(t *testing.T) {
 		}
 	}
 }
+
+// TestClientOverASlowLink: an answer, or a request, that takes longer on its way than the
+// client waits before it sends the request again, counts when it comes.
+func TestClientOverASlowLink(t *testing.T) {
+	t.Parallel()
+	const size, rate = 400 << 10, 100 << 10 // four seconds
+	n := lead(t, single(t))
+	value := strings.Repeat("x", size)
+	put(t, n, "a", value)
+	for name, ask := range map[string]func(*nats.Client) (string, error){
+		"get": func(c *nats.Client) (string, error) {
+			e, err := c.Get(bounded(t), "a")
+			return string(e.Value), err
+		},
+		"put": func(c *nats.Client) (string, error) {
+			if _, err := c.Put(bounded(t), "b", []byte(value)); err != nil {
+				return "", err
+			}
+			e, err := n.Get(bounded(t), "b")
+			return string(e.Value), err
+		},
+		"list": func(c *nats.Client) (got string, err error) {
+			l, err := c.List(bounded(t), "a")
+			if err != nil {
+				return "", err
+			}
+			for e, err := range l.All() {
+				if err != nil {
+					return "", err
+				}
+				got = string(e.Value)
+			}
+			return got, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := newLink(t, strings.TrimPrefix(n.NATSURL(), "nats://"))
+			c := clientOn(t, linkConn(t, k))
+			k.slow(rate, rate)
+			if got, err := ask(c); err != nil || got != value {
+				t.Errorf("%d bytes, %v; want %d", len(got), err, len(value))
+			}
+		})
+	}
+}
