@@ -247,9 +247,14 @@ func (p *pulse) probe(ctx context.Context) {
 	if !conn.IsConnected() {
 		return
 	}
+	before := conn.Stats().InBytes
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	if err := conn.FlushWithContext(ctx); err != nil && ctx.Err() == context.DeadlineExceeded {
+	err := conn.FlushWithContext(ctx)
+	if conn.Stats().InBytes != before {
+		return // over a slow link its answer comes behind much else: a list, say
+	}
+	if err != nil && ctx.Err() == context.DeadlineExceeded {
 		p.c.o.Logger.Debug("the broker does not answer; connecting anew")
 		conn.ForceReconnect() // its only error is that the connection is closed
 	}

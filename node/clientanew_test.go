@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -111,4 +112,19 @@ func TestClientOverASlowLink(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestClientWatchOverASlowLink: what the leader says comes late where a long list is on its
+// way before it. The connection is not given up for that, again and again.
+func TestClientWatchOverASlowLink(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	for i := range 100 {
+		put(t, n, fmt.Sprint(i), strings.Repeat("x", 10<<10))
+	}
+	k := newLink(t, strings.TrimPrefix(n.NATSURL(), "nats://"))
+	c := clientOn(t, linkConn(t, k))
+	k.slow(0, 100<<10) // ten seconds
+	m := mirrorOf(t, c, ">", nats.WatchOptions{})
+	m.equals("over a slow link", state(t, n, ">"))
 }
