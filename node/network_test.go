@@ -16,10 +16,10 @@ type network struct {
 	clients map[string]*link // to the broker of a node
 }
 
-func newNetwork(t *testing.T) *network {
+func newNetwork(t *testing.T, adjust ...func(*Config)) *network {
 	t.Helper()
 	w := &network{t: t, raft: make(map[string]*link), routes: make(map[string]*link), clients: make(map[string]*link)}
-	w.nodes = clusterOf(t, 3, linkRoutes(t, w.routes), func(c *Config) {
+	w.nodes = clusterOf(t, 3, append([]func(*Config){linkRoutes(t, w.routes), func(c *Config) {
 		if c.ID == "n1" { // the first of a set
 			clear(w.raft)
 		}
@@ -33,7 +33,7 @@ func newNetwork(t *testing.T) *network {
 		}
 		c.Peers = own
 		c.ElectionTimeout = 1500 * time.Millisecond // the machine pauses for long, and leaders are to be elected soon
-	})
+	}}, adjust...)...)
 	for _, n := range w.nodes {
 		w.clients[n.ID()] = newLink(t, strings.TrimPrefix(n.NATSURL(), "nats://"))
 	}

@@ -60,7 +60,8 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 	n := &consensus{leaders: make(chan bool, 64), acks: newAcks()}
 	if dir == nil {
 		store := raft.NewInmemStore()
-		n.logs, n.stable, n.snapshots = store, store, &memSnapshots{}
+		n.stable, n.snapshots = store, &memSnapshots{}
+		n.logs = &coveredLog{LogStore: store, snapshots: n.snapshots}
 		return n, nil
 	}
 	logger := raftLogger(c.Logger)
@@ -77,7 +78,8 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 			err = errors.Join(err, n.stop())
 		}
 	}()
-	if n.logs, err = newRecentLog(store); err != nil {
+	recent, err := newRecentLog(store)
+	if err != nil {
 		return nil, err
 	}
 	if n.snapshots, err = openSnapshots(dir, logger); err != nil {
@@ -86,6 +88,7 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 		}
 		return nil, fmt.Errorf("%w %s: snapshots cannot be stored; %s: %w", ErrDataDir, dir.path, remedy(err), err)
 	}
+	n.logs = &coveredLog{LogStore: recent, snapshots: n.snapshots}
 	if n.last, err = log.LastIndex(); err != nil {
 		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
 	}

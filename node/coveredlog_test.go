@@ -1,0 +1,123 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/hashicorp/raft"
+)
+
+// TestRestoreBelowOldLeader: a backup is restored while a leader that has lost the others has
+// more in its log than they have. It follows when it is back, though what it is sent lies
+// below the end of its log.
+func TestRestoreBelowOldLeader(t *testing.T) {
+	below(t, func(t *testing.T, w *network, old *Node) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		last := old.consensus.raft.LastIndex()
+		for range 50 { // which nobody else has
+			go old.Put(ctx, "uncommitted", nil)
+		}
+		eventually(t, "it has more in its log", func() bool { return old.consensus.raft.LastIndex() >= last+50 })
+	})
+}
+
+// TestRestoreAgainBelow: a leader that lost the others within a restore has restored far above
+// what they have. To restore again makes all the same.
+func TestRestoreAgainBelow(t *testing.T) {
+	below(t, func(t *testing.T, w *network, old *Node) {
+		const above = 1000
+		b, last := old.machine.Backup(), old.Revision()
+		cluster, _ := old.machine.Cluster()
+		if err := b.MoveTo(cluster, last+above); err != nil {
+			t.Fatal(err)
+		}
+		err := within(t, "restore", func() error { return old.install(b, last+above, 0) }) // without the barrier
+		wantOneLine(t, err, ErrUnknownOutcome, "restore it again")
+	})
+}
+
+// below cuts a leader off, has alone make it get ahead of the others, which restore a backup
+// then, and holds that it follows them afterwards.
+func below(t *testing.T, alone func(t *testing.T, w *network, old *Node)) {
+	for name, adjust := range map[string]func(*Config){"on disk": func(*Config) {}, "in memory": inMemory} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newNetwork(t, adjust)
+			old, others := split(t, w.nodes)
+			put(t, old, "k", "then")
+			backup, _ := backupOf(t, old)
+			put(t, old, "k", "now")
+			w.apart(old).each(func(k *link) { k.refuse(true) })
+			alone(t, w, old)
+			next := leaderAmong(t, others)
+			r, err := next.Restore(bounded(t), bytes.NewReader(backup))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if end := old.consensus.raft.LastIndex(); end <= r.Revision+1 {
+				t.Fatalf("the old leader has entries up to %d, and the backup was restored at %d", end, r.Revision)
+			}
+			w.apart(old).heal()
+			put(t, next, "after", "v")
+			sameState(t, w.nodes)
+			wantEntry(t, old, "k", "then")
+		})
+	}
+}
+
+func wantEntry(t *testing.T, n *Node, key, value string) {
+	t.Helper()
+	if e, err := n.Get(bounded(t), key, Stale(0)); err != nil || string(e.Value) != value {
+		t.Errorf("%s has %q of %s, %v; want %q", n.ID(), e.Value, key, err, value)
+	}
+}
+
+// TestCoveredLog: of a log that a snapshot has emptied Raft finds what the leader's entries
+// follow on, and something that they replace; nothing of that once there is an entry.
+func TestCoveredLog(t *testing.T) {
+	snapshots := &memSnapshots{}
+	log := &coveredLog{LogStore: raft.NewInmemStore(), snapshots: snapshots}
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	term := func(index uint64) (term uint64, ok bool) {
+		t.Helper()
+		var l raft.Log
+		err := log.GetLog(index, &l)
+		if err != nil && !errors.Is(err, raft.ErrLogNotFound) || err == nil && l.Index != index {
+			t.Fatalf("entry %d: index %d, %v", index, l.Index, err)
+		}
+		return l.Term, err == nil
+	}
+	want := func(when string, entries map[uint64]uint64) {
+		t.Helper()
+		for index := range uint64(8) {
+			got, ok := term(index)
+			if wanted, there := entries[index]; ok != there || got != wanted {
+				t.Errorf("%s: entry %d is there: %v, of term %d; want %v, %d", when, index, ok, got, there, wanted)
+			}
+		}
+	}
+	for index := uint64(1); index <= 6; index++ {
+		do(log.StoreLog(&raft.Log{Index: index, Term: 1}))
+	}
+	do(log.DeleteRange(1, 2))
+	want("cut at its beginning", map[uint64]uint64{3: 1, 4: 1, 5: 1, 6: 1})
+	sink, err := snapshots.Create(1, 4, 2, raft.Configuration{}, 1, nil)
+	do(err)
+	do(sink.Close())
+	do(log.DeleteRange(3, 6))
+	want("emptied", map[uint64]uint64{4: 2, 5: 0, 6: 0})
+	do(log.DeleteRange(5, 6))
+	want("cut where it has nothing", map[uint64]uint64{4: 2, 5: 0, 6: 0})
+	do(log.StoreLog(&raft.Log{Index: 5, Term: 2}))
+	want("followed", map[uint64]uint64{5: 2})
+}
+
+var _ raft.MonotonicLogStore = (*coveredLog)(nil)
