@@ -141,9 +141,9 @@ func (n *Node) finishJoin(ctx context.Context) {
 			err := n.askOnce(asking, change{verb: verbPromote, id: n.config.ID})
 			cancel()
 			switch {
-			case err == nil || errors.Is(err, ErrNotCaughtUp) || errors.Is(err, ErrRemoved) || again(err):
-			case errors.Is(err, ErrUnknownMember):
-				n.left()
+			// A leader that knows no such member may have a removal in its log that is never
+			// committed. Where it is, nobody sends this node anything, and watchRemoval asks twice.
+			case err == nil || errors.Is(err, ErrNotCaughtUp) || errors.Is(err, ErrRemoved) || errors.Is(err, ErrUnknownMember) || again(err):
 			default:
 				n.log.Warn("not promoted to voter, asking again", "error", err)
 				pause(ctx, joinRetry)
