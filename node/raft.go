@@ -248,7 +248,11 @@ func (n *consensus) shutdown() error {
 	n.calls.end()
 	n.restoring.Lock()
 	defer n.restoring.Unlock()
-	return n.raft.Shutdown().Error()
+	ended := n.raft.Shutdown()
+	if n.layer != nil {
+		n.layer.hangUp()
+	}
+	return ended.Error()
 }
 
 // barrier returns when everything that was committed before is applied here, or why this

@@ -26,6 +26,7 @@ type streamLayer struct {
 	mu     sync.Mutex
 	open   map[*streamConn]struct{}
 	closed bool
+	hung   bool // Raft ends: there are no connections any more
 }
 
 func newStreamLayer(l net.Listener, advertise net.Addr, secure *raftTLS, acquainted *acquaintances) *streamLayer {
@@ -35,11 +36,16 @@ func newStreamLayer(l net.Listener, advertise net.Addr, secure *raftTLS, acquain
 // Accept waits for another node, which is greeted when the connection is read from.
 // Its port has seen to what encrypts it.
 func (s *streamLayer) Accept() (net.Conn, error) {
-	c, err := s.track(s.listener.Accept())
-	if err != nil {
-		return nil, err // not c, which would be no nil to the caller
+	for {
+		c, err := s.track(s.listener.Accept())
+		if errors.Is(err, errHungUp) {
+			continue
+		}
+		if err != nil {
+			return nil, err // not c, which would be no nil to the caller
+		}
+		return c, nil
 	}
-	return c, nil
 }
 
 // Dial connects to another node, and greets it.
@@ -93,6 +99,18 @@ func (s *streamLayer) Close() error {
 	return errors.Join(errs...)
 }
 
+var errHungUp = errors.New("node: Raft ends")
+
+// hangUp closes every connection, and lets none come about any more, because Raft ends. It
+// would wait for who takes a snapshot, two seconds for each 256 KiB, and for who sends one,
+// however long.
+func (s *streamLayer) hangUp() {
+	s.mu.Lock()
+	s.hung = true
+	s.mu.Unlock()
+	s.closeWhere(func(*streamConn) bool { return true })
+}
+
 // track remembers a new connection until it is closed.
 func (s *streamLayer) track(conn net.Conn, err error) (*streamConn, error) {
 	if err != nil {
@@ -103,6 +121,9 @@ func (s *streamLayer) track(conn net.Conn, err error) (*streamConn, error) {
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, errors.Join(net.ErrClosed, conn.Close())
+	}
+	if s.hung {
+		return nil, errors.Join(errHungUp, conn.Close())
 	}
 	s.open[c] = struct{}{}
 	return c, nil
