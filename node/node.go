@@ -304,8 +304,9 @@ func (n *Node) startWeb() (err error) {
 
 // Close ends the node: it answers the writes under way, publishes what is
 // committed, hands leadership over, records how far it announced, and ends its
-// goroutines. It takes a few seconds at most, unless the disk stands still or the state
-// machine is far behind, which it waits for, and may be called more than once.
+// goroutines. It takes a few seconds at most, ten and a bit where the others answer and store
+// nothing, unless its disk stands still or the state machine is far behind, which it waits
+// for, and may be called more than once.
 func (n *Node) Close() error {
 	n.closeMu.Lock() // writes that came before are in waits after this
 	first := !n.closing()
@@ -315,6 +316,7 @@ func (n *Node) Close() error {
 		<-n.closed
 		return n.err
 	}
+	defer n.loseOthers()()
 	n.err = n.end()
 	close(n.closed)
 	return n.err

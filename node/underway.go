@@ -21,7 +21,8 @@ const (
 // finds its way in now and then, too. Who waits would wait for ever. So before it is ended
 // no more are let in, and those that are under way are waited for, however long that takes:
 // while it runs it answers, without a log or a majority within a lease (proofs: see
-// Node.configure), and while it stands still, at a disk say, it could not be ended either.
+// Node.configure; a majority that answers and stores nothing: see Node.loseOthers), and while
+// it stands still, at a disk say, it could not be ended either.
 //
 // And a timeout costs a write a timer, two objects and a tenth of all that it allocates, to
 // guard against a full queue; so while there are few calls, there is none.
