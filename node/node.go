@@ -54,13 +54,14 @@ type Node struct {
 
 	peers      *peers
 	roster     *roster
-	configured chan struct{} // rung when a change of the members is committed
-	changes    chan struct{} // full while this node makes a change of the members
-	joining    atomic.Bool   // until a node that joins is the member that it wants to be
-	taken      atomic.Bool   // while it joins: the cluster has taken it in
-	removed    atomic.Bool   // was a member, and is none any more
-	removalMu  sync.Mutex    // held while removed is changed
-	disowned   bool          // the leader has said so
+	configured chan struct{}          // rung when a change of the members is committed
+	changes    chan struct{}          // full while this node makes a change of the members
+	joining    atomic.Bool            // until a node that joins is the member that it wants to be
+	taken      atomic.Bool            // while it joins: the cluster has taken it in
+	removed    atomic.Bool            // was a member, and is none any more
+	sought     atomic.Pointer[string] // where the leader looks for this node, if that is elsewhere
+	removalMu  sync.Mutex             // held while removed is changed
+	disowned   bool                   // the leader has said so
 
 	closeMu sync.RWMutex    // held for reading while a write is counted in waits
 	leaving context.Context // ends when the node begins to close

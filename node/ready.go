@@ -36,6 +36,8 @@ func (n *Node) unready() string {
 		return "it has stopped by itself: " + plain(n.Err())
 	case n.joining.Load() && len(n.servers()) == 0:
 		return "joining a cluster, and nothing heard of it yet"
+	case leader == "" && n.sought.Load() != nil:
+		return fmt.Sprintf("no leader: the other nodes look for this one at %s, and it is at %s; %s", *n.sought.Load(), n.consensus.address, atItsAddress)
 	case leader == "":
 		return "no leader; are a majority of the nodes up and connected?"
 	case leader == n.config.ID && e == nil:

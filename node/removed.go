@@ -90,7 +90,11 @@ func (n *Node) leaderDisowns(ctx context.Context) bool {
 		m, ok := n.ledBy(asking, s)
 		cancel()
 		if ok {
-			return !slices.ContainsFunc(m.Members, func(m Member) bool { return m.ID == n.config.ID })
+			i := slices.IndexFunc(m.Members, func(m Member) bool { return m.ID == n.config.ID })
+			if i >= 0 {
+				n.noteSought(m.Members[i].Raft)
+			}
+			return i < 0
 		}
 	}
 	return false
