@@ -85,7 +85,11 @@ func (a *acks) next() <-chan struct{} {
 type ackTransport struct {
 	*raft.NetworkTransport
 	acks *acks
+	late *lateSnapshots
 }
+
+// Consumer implements [raft.Transport].
+func (t ackTransport) Consumer() <-chan raft.RPC { return t.late.rpcs }
 
 // AppendEntries implements [raft.Transport]. Heartbeats come this way; entries do
 // only until the other node has caught up.

@@ -220,7 +220,7 @@ func TestAcks(t *testing.T) {
 func TestRefusedHeartbeats(t *testing.T) {
 	t.Parallel()
 	n := founder(t)
-	old := ackTransport{secureTransport(t, nil), newAcks()}
+	old := ackTransport{NetworkTransport: secureTransport(t, nil), acks: newAcks()}
 	var answer raft.AppendEntriesResponse
 	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte("n0"), Addr: []byte("n0")}
 	if err := old.AppendEntries(n.self(), n.consensus.address, &raft.AppendEntriesRequest{RPCHeader: header}, &answer); err != nil {

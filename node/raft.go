@@ -50,6 +50,7 @@ type consensus struct {
 	secure  *raftTLS           // nil without RaftTLS
 	port    *raftPort          // nil without a Raft address
 	layer   *streamLayer       // nil without a Raft address
+	late    *lateSnapshots     // nil without a Raft address
 	address raft.ServerAddress // where the others reach this node
 	leaders chan bool          // leadership gained and lost, in order; see raft.Config.NotifyCh
 }
@@ -158,6 +159,9 @@ func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
 	if err != nil {
 		return corrupt("the Raft log or a snapshot", dir, err)
 	}
+	if n.late != nil {
+		n.late.raft.Store(n.raft)
+	}
 	if !n.joining {
 		n.takePart()
 	}
@@ -227,8 +231,9 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 		Timeout:         transportTimeout,
 		Logger:          logger.Named("transport"),
 	})
-	n.closers = append(n.closers, transport, port)
-	return ackTransport{transport, n.acks}, nil
+	n.late = newLateSnapshots(transport.Consumer())
+	n.closers = append(n.closers, transport, n.late, port)
+	return ackTransport{transport, n.acks, n.late}, nil
 }
 
 // founders is the first membership of a new cluster.

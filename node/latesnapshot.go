@@ -1,0 +1,67 @@
+package node
+
+import (
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+)
+
+// lateSnapshots stands between the transport and Raft, and keeps from Raft a snapshot of which
+// this node has everything: one that lay in the network until the leader had sent it again, by
+// another connection, and the node had gone on. Raft would go back to it and drop its log, and
+// with that entries that it has acknowledged.
+//
+// What is committed is the same everywhere, so that the snapshot ends at or below it is enough.
+type lateSnapshots struct {
+	raft atomic.Pointer[raft.Raft] // nil while it starts
+	rpcs chan raft.RPC             // for Raft
+	done chan struct{}
+	wg   sync.WaitGroup
+}
+
+func newLateSnapshots(from <-chan raft.RPC) *lateSnapshots {
+	l := &lateSnapshots{rpcs: make(chan raft.RPC), done: make(chan struct{})}
+	l.wg.Go(func() { l.pass(from) })
+	return l
+}
+
+// Close implements [io.Closer].
+func (l *lateSnapshots) Close() error {
+	close(l.done)
+	l.wg.Wait()
+	return nil
+}
+
+func (l *lateSnapshots) pass(from <-chan raft.RPC) {
+	for {
+		select {
+		case rpc := <-from:
+			if request, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok && l.has(request) {
+				go l.answer(rpc, request) // which ends with its connection
+				continue
+			}
+			select {
+			case l.rpcs <- rpc:
+			case <-l.done:
+				return
+			}
+		case <-l.done:
+			return
+		}
+	}
+}
+
+// has reports whether the node has what a snapshot from its leader holds. Of another term Raft
+// has more to see to.
+func (l *lateSnapshots) has(request *raft.InstallSnapshotRequest) bool {
+	r := l.raft.Load()
+	return r != nil && request.Term == r.CurrentTerm() && request.LastLogIndex <= r.CommitIndex()
+}
+
+// answer takes what is sent, which the next call on the connection stands behind.
+func (l *lateSnapshots) answer(rpc raft.RPC, request *raft.InstallSnapshotRequest) {
+	_, err := io.Copy(io.Discard, rpc.Reader)
+	rpc.Respond(&raft.InstallSnapshotResponse{RPCHeader: request.RPCHeader, Term: request.Term, Success: err == nil}, err)
+}
