@@ -15,14 +15,15 @@ import (
 //
 // What is committed is the same everywhere, so that the snapshot ends at or below it is enough.
 type lateSnapshots struct {
-	raft atomic.Pointer[raft.Raft] // nil while it starts
-	rpcs chan raft.RPC             // for Raft
-	done chan struct{}
-	wg   sync.WaitGroup
+	layer *streamLayer
+	raft  atomic.Pointer[raft.Raft] // nil while it starts
+	rpcs  chan raft.RPC             // for Raft
+	done  chan struct{}
+	wg    sync.WaitGroup
 }
 
-func newLateSnapshots(from <-chan raft.RPC) *lateSnapshots {
-	l := &lateSnapshots{rpcs: make(chan raft.RPC), done: make(chan struct{})}
+func newLateSnapshots(layer *streamLayer, from <-chan raft.RPC) *lateSnapshots {
+	l := &lateSnapshots{layer: layer, rpcs: make(chan raft.RPC), done: make(chan struct{})}
 	l.wg.Go(func() { l.pass(from) })
 	return l
 }
@@ -38,9 +39,15 @@ func (l *lateSnapshots) pass(from <-chan raft.RPC) {
 	for {
 		select {
 		case rpc := <-from:
-			if request, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok && l.has(request) {
-				go l.answer(rpc, request) // which ends with its connection
-				continue
+			if request, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok {
+				if l.has(request) {
+					go l.answer(rpc, request) // which ends with its connection
+					continue
+				}
+				leader := string(request.ID)
+				rpc.Reader = newStallingReader(rpc.Reader, func() {
+					l.layer.closeWhere(func(c *streamConn) bool { return c.peer.Node == leader })
+				})
 			}
 			select {
 			case l.rpcs <- rpc:

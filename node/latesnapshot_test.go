@@ -51,21 +51,26 @@ func sendSnapshot(t *testing.T, leader, to *Node) {
 		t.Fatal(err)
 	}
 	defer data.Close()
+	answer, err := installSnapshot(t, leader, to, meta, data)
+	if err != nil || !answer.Success {
+		t.Fatalf("%+v, %v", answer, err)
+	}
+}
+
+// installSnapshot sends one over a connection of its own.
+func installSnapshot(t *testing.T, leader, to *Node, meta *raft.SnapshotMeta, data io.Reader) (answer raft.InstallSnapshotResponse, err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return answer, err
 	}
 	layer := newStreamLayer(listener, nil, nil, leader.consensus.acquainted)
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: layer, MaxPool: 1, Timeout: patience, Logger: raftLogger(testLogger(t))})
 	defer transport.Close()
-	var answer raft.InstallSnapshotResponse
 	err = transport.InstallSnapshot(to.self(), to.consensus.address, &raft.InstallSnapshotRequest{
 		RPCHeader:       raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(leader.ID()), Addr: []byte(leader.consensus.address)},
 		SnapshotVersion: meta.Version, Term: leader.consensus.raft.CurrentTerm(), Leader: []byte(leader.consensus.address),
 		LastLogIndex: meta.Index, LastLogTerm: meta.Term, Size: meta.Size,
 		Configuration: raft.EncodeConfiguration(meta.Configuration), ConfigurationIndex: meta.ConfigurationIndex,
-	}, &answer, io.LimitReader(data, meta.Size))
-	if err != nil || !answer.Success {
-		t.Fatalf("%+v, %v", answer, err)
-	}
+	}, &answer, data)
+	return answer, err
 }
