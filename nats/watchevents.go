@@ -171,6 +171,11 @@ func (w *Watch) fall(cause string) {
 func (w *Watch) cannot(cause error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.unable(cause)
+}
+
+// unable is cannot for who holds the lock.
+func (w *Watch) unable(cause error) {
 	if w.err == nil && !w.behind {
 		if w.healed == w.doubts {
 			w.raise(false) // it was to verify: until it has, there is no telling that it is fresh

@@ -49,6 +49,7 @@ func (w *Watch) run(ctx context.Context) {
 		if !due {
 			continue
 		}
+		began := time.Now()
 		revision, healed, err := w.catchUp(ctx, t)
 		switch {
 		case ctx.Err() != nil:
@@ -63,7 +64,7 @@ func (w *Watch) run(ctx context.Context) {
 		default:
 			w.client.o.Logger.Debug("watch cannot catch up yet", "pattern", w.pattern, "error", err)
 			if failing.IsZero() {
-				failing = time.Now()
+				failing = began
 			}
 			if time.Since(failing) > silence {
 				w.cannot(err)
@@ -140,7 +141,7 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 		if !t.ask {
 			return 0, 0, nil
 		}
-		revision, err = w.client.revision(ctx, w.pattern)
+		revision, err = inTime(w, func() (uint64, error) { return w.client.revision(ctx, w.pattern) })
 		if errors.Is(err, nats.ErrPermissionViolation) {
 			return 0, 0, nil // then a loss shows only where something of the key was seen before
 		}
@@ -151,11 +152,11 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 	}
 	var l *Changes
 	if !t.list {
-		l, err = w.client.Since(ctx, w.pattern, t.floor)
+		l, err = inTime(w, func() (*Changes, error) { return w.client.Since(ctx, w.pattern, t.floor) })
 		t.list = errors.Is(err, &Error{Code: CodeGone})
 	}
 	if t.list {
-		l, err = w.client.List(ctx, w.pattern)
+		l, err = inTime(w, func() (*Changes, error) { return w.client.List(ctx, w.pattern) })
 	}
 	if err != nil {
 		return 0, 0, err
@@ -168,7 +169,7 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 		return 0, 0, err
 	}
 	for !l.last {
-		m, err := l.chunk()
+		m, err := inTime(w, l.chunk)
 		if err != nil {
 			return 0, healed, err
 		}
