@@ -20,7 +20,8 @@ const (
 	// Stale says that what was given may be older than the store, until Fresh: nothing
 	// is heard of the leader, or the consumer was too slow. Cause says which.
 	Stale
-	// Fresh says that everything up to Revision was given again.
+	// Fresh says that everything up to Revision was given again. Of a raw watch, which
+	// gives nothing again, it says that what is published comes again, and Revision is 0.
 	Fresh
 	// Lost says, of a raw watch only, that changes were not given: of Key, or of any
 	// key if that is empty, with revisions in Range, or unknown ones if that is zero.

@@ -242,7 +242,11 @@ func (w *Watch) tell() {
 	if w.silent != "" {
 		w.say(Update{Kind: Stale, Cause: w.silent})
 	} else if w.stale && (w.settled || w.o.Raw) && w.healed == w.doubts {
-		w.say(Update{Kind: Fresh, Revision: w.view.floor})
+		u := Update{Kind: Fresh}
+		if !w.o.Raw {
+			u.Revision = w.view.floor
+		}
+		w.say(u)
 	}
 }
 

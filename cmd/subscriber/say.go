@@ -52,6 +52,10 @@ func (s *sayer) update(u nats.Update) {
 	case nats.Stale:
 		s.line("may be out of date: %s", u.Cause)
 	case nats.Fresh:
+		if u.Revision == 0 { // raw
+			s.line("what is published comes again")
+			return
+		}
 		s.line("up to date again, at revision %d", u.Revision)
 	case nats.Lost:
 		s.line("%s: %s", missed(u), u.Cause)
