@@ -95,12 +95,30 @@ func (c *Client) open(ctx, first context.Context, request *nats.Msg) (_ *Changes
 	if err := c.o.Conn.PublishMsg(&m); err != nil {
 		return nil, fmt.Errorf("nats: request %s: %w", m.Subject, err)
 	}
-	if l.next, err = l.receive(first); err != nil {
-		return nil, c.unanswered(m.Subject, err)
+	if err := l.receiveFirst(first, c, &m); err != nil {
+		return nil, err
 	}
 	h, err := parseChunk(l.next)
 	l.revision = h.revision
 	return l, err
+}
+
+// receiveFirst waits for the first chunk of the answer to a request, and looks now and then
+// whether the user may hear it.
+func (l *Changes) receiveFirst(ctx context.Context, c *Client, request *nats.Msg) (err error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, longAttempt)
+		l.next, err = l.receive(attempt)
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case c.refused(toSubscribe, request.Reply):
+			return fmt.Errorf("nats: this user may not hear answers on %s; give the inbox prefix that it may: %w", request.Reply, nats.ErrPermissionViolation)
+		case ctx.Err() != nil || !errors.Is(err, nats.ErrTimeout):
+			return c.unanswered(request.Subject, err)
+		}
+	}
 }
 
 // Revision returns where the entries stand: an answer to List is the state at it, one to

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -258,6 +259,31 @@ func TestClientPermissions(t *testing.T) {
 	}
 	if _, err := c.Put(ctx, "app.k", nil); !errors.Is(err, nats.ErrPermissionViolation) {
 		t.Errorf("a put that is not allowed: %v", err)
+	}
+}
+
+// TestAnswersThatMayNotBeHeard: who may ask, and not hear answers where the client has them
+// come, is told so, and does not ask for ever. A raw watch needs none.
+func TestAnswersThatMayNotBeHeard(t *testing.T) {
+	ctx := testContext(t)
+	c, _ := forUser(t, []string{"kv.>"}, []string{"watch.>", "_watch.>", "_INBOX_own.>"})
+	healing, err := c.Watch(ctx, ">", WatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = healing.Next(ctx)
+	}
+	if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), "inbox prefix") {
+		t.Errorf("the watch ends with %v", err)
+	}
+	raw, err := c.Watch(ctx, ">", WatchOptions{Raw: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, ctx, "it has asked where the store stands", func() bool { return raw.Stats().CatchUps > 0 })
+	if err := raw.Err(); err != nil {
+		t.Errorf("the raw watch has ended: %v", err)
 	}
 }
 
