@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -67,17 +68,23 @@ func (n *Node) serveBackup(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// backupOptions reads ?stale and ?min_revision.
+// backupOptions reads ?stale and ?min_revision. What cannot be read is refused, since a
+// revision that is demanded must not be dropped.
 func backupOptions(r *http.Request) ([]ReadOption, error) {
-	query := r.URL.Query()
-	for name := range query {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("the parameters are malformed: %w; there are stale and min_revision, as in ?stale&min_revision=7", err)
+	}
+	for name, values := range query {
 		if name != "stale" && name != "min_revision" {
 			return nil, fmt.Errorf("unknown parameter %q; there are stale and min_revision", name)
+		}
+		if len(values) > 1 {
+			return nil, fmt.Errorf("%s is there %d times; give it once", name, len(values))
 		}
 	}
 	stale := query.Has("stale")
 	if text := query.Get("stale"); text != "" {
-		var err error
 		if stale, err = strconv.ParseBool(text); err != nil {
 			return nil, fmt.Errorf("stale is %q; give true or false, or nothing for true", text)
 		}
@@ -89,8 +96,8 @@ func backupOptions(r *http.Request) ([]ReadOption, error) {
 		return nil, nil
 	}
 	var min uint64
-	if text := query.Get("min_revision"); text != "" {
-		var err error
+	if query.Has("min_revision") {
+		text := query.Get("min_revision")
 		if min, err = strconv.ParseUint(text, 10, 64); err != nil {
 			return nil, fmt.Errorf("min_revision is %q; give a revision", text)
 		}

@@ -89,6 +89,10 @@ func TestBackupOverHTTPRefused(t *testing.T) {
 	}{
 		{"unknown parameter", "GET", url + "?stail", nil, 400, `unknown parameter "stail"`},
 		{"revision that is none", "GET", url + "?stale&min_revision=now", nil, 400, `min_revision is "now"`},
+		{"revision that is empty", "GET", url + "?stale&min_revision=", nil, 400, `min_revision is ""`},
+		{"revision that cannot be read", "GET", url + "?stale&min_revision=%zz", nil, 400, `malformed: invalid URL escape "%zz"`},
+		{"another sign between the two", "GET", url + "?stale;min_revision=900", nil, 400, `malformed`},
+		{"two revisions", "GET", url + "?stale&min_revision=1&min_revision=900", nil, 400, `min_revision is there 2 times`},
 		{"revision without stale", "GET", url + "?min_revision=1", nil, 400, `add stale`},
 		{"neither stale nor not", "GET", url + "?stale=perhaps", nil, 400, `stale is "perhaps"`},
 		{"revision where it is not to be stale", "GET", url + "?stale=false&min_revision=1", nil, 400, `add stale`},
