@@ -165,6 +165,10 @@ func TestBackupBadInput(t *testing.T) {
 	later[8] = 99
 	flipped[len(flipped)/2] ^= 1
 	out := filepath.Join(dir, "out")
+	pipe := filepath.Join(broken, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	liar := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(flipped) }))
 	t.Cleanup(liar.Close)
 	for _, c := range []struct {
@@ -185,6 +189,7 @@ func TestBackupBadInput(t *testing.T) {
 		{"restore: no file", []string{"restore"}, exitUsage, `expected "<file>"`},
 		{"restore: file that is not there", []string{"restore", out, "--http", addr}, exitFailed, `cannot read the backup: .*no such file`},
 		{"restore: directory", []string{"restore", dir, "--http", addr}, exitFailed, `is a directory`},
+		{"restore: pipe", []string{"restore", pipe, "--http", addr}, exitFailed, `pipe is no file, and a backup is read twice; write it to a file first`},
 		{"restore: nobody there", []string{"restore", good, "--http", freeport.Address(t)}, exitFailed, `no node answers`},
 		{"restore: empty", []string{"restore", bad("empty", nil), "--http", addr}, exitFailed, `empty: fsm: corrupt snapshot: .*cut short`},
 		{"restore: cut short", []string{"restore", bad("cut", whole[:len(whole)-1]), "--http", addr}, exitFailed, `cut short`},

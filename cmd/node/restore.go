@@ -54,8 +54,22 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
+// open returns the backup, of which there is to be a file: it is read twice, and to open a
+// pipe would wait for whoever writes to it.
+func (f *restoreFlags) open() (*os.File, error) {
+	switch info, err := os.Stat(f.File); {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, fmt.Errorf("%s is a directory; give the name of a file in it", f.File)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no file, and a backup is read twice; write it to a file first", f.File)
+	}
+	return os.Open(f.File)
+}
+
 func (f *restoreFlags) run(ctx context.Context) (r restored, err error) {
-	file, err := os.Open(f.File)
+	file, err := f.open()
 	if err != nil {
 		return r, fmt.Errorf("cannot read the backup: %w", err)
 	}
