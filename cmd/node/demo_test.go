@@ -1,11 +1,14 @@
 package main
 
 import (
+	"crypto/tls"
 	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/watchcast/watchcast/internal/freeport"
 )
@@ -92,6 +95,31 @@ func TestDemoCommandWithoutNode(t *testing.T) {
 	} {
 		if _, said := command(t, nil, c.code, "demo", "-s", c.server); !regexp.MustCompile(`^node demo: `+c.want+`\n$`).MatchString(said) || strings.Contains(said, "secret") {
 			t.Errorf("%q: said %q", c.server, said)
+		}
+	}
+}
+
+// TestDemoCommandRefused: where a node runs, and does not let the writer in or is not trusted,
+// the line says that, and does not ask whether one runs.
+func TestDemoCommandRefused(t *testing.T) {
+	files := certificates(t)
+	file := func(i int) string { _, path, _ := strings.Cut(files[i], "="); return path }
+	pair, err := tls.LoadX509KeyPair(file(0), file(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker := ownBroker(t, &server.Options{Username: "user", Password: "right", TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}}, TLSTimeout: 5})
+	url := "tls://user:wrong@" + broker.Addr().String()
+	for _, c := range []struct {
+		env  []string
+		want string
+	}{
+		{nil, `tls: .*certificate.*; have SSL_CERT_FILE name the file of its CA`},
+		{[]string{"SSL_CERT_FILE=" + file(2)}, `Authorization Violation; give user and password in the URL of --server\n$`},
+	} {
+		_, said := command(t, c.env, exitFailed, "demo", "-s", url)
+		if !regexp.MustCompile(c.want).MatchString(said) || strings.Count(said, "\n") != 1 || strings.Contains(said, "wrong") {
+			t.Errorf("said %q; want %q", said, c.want)
 		}
 	}
 }

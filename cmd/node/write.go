@@ -62,13 +62,25 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 		natsgo.ReconnectHandler(func(c *natsgo.Conn) { say("connected again, to %s", c.ConnectedUrlRedacted()) }),
 	)
 	if err != nil {
-		say("cannot connect to %s: %v; is a node running there?", nats.Redact(f.Server), nats.RedactError(f.Server, err))
+		err = nats.RedactError(f.Server, err)
+		say("cannot connect to %s: %v%s", nats.Redact(f.Server), err, hint(err))
 		return exitFailed
 	}
 	defer conn.Close()
 	fmt.Fprintln(stdout, "Writing demo.time, demo.count and demo.color every second to", conn.ConnectedUrlRedacted())
 	demo(ctx, remote{conn, say, sameRequest}.put)
 	return exitOK
+}
+
+// hint says what to do about an error of connecting.
+func hint(err error) string {
+	switch {
+	case errors.Is(err, natsgo.ErrAuthorization), errors.Is(err, natsgo.ErrAuthExpired):
+		return "; give user and password in the URL of --server"
+	case strings.Contains(err.Error(), "certificate"):
+		return "; have SSL_CERT_FILE name the file of its CA, and see the host in --server"
+	}
+	return "; is a node running there?"
 }
 
 // remote writes through the key-value service.
