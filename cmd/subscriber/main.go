@@ -189,8 +189,15 @@ func watch(ctx context.Context, f *flags, stdout, stderr io.Writer) error {
 			say.update(u.Update)
 		}
 		if err != nil {
-			return fmt.Errorf("cannot print: %w", err)
+			return cannotPrint(err)
 		}
 	}
-	return out.end()
+	return cannotPrint(out.end())
+}
+
+func cannotPrint(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("cannot print: %w", err)
 }
