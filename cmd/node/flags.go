@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"os"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -151,7 +153,12 @@ func (c configFile) Resolve(ctx *kong.Context, parent *kong.Path, flag *kong.Fla
 			return nil, nil
 		}
 	}
-	return c.Resolver.Resolve(ctx, parent, flag)
+	value, err := c.Resolver.Resolve(ctx, parent, flag)
+	if _, text := value.(string); err == nil && value != nil && !text && flag.Target.Kind() == reflect.String {
+		// YAML reads 012 as ten, and a date as a point in time, which would be written otherwise.
+		return nil, errors.New("in the file of --config it is not read as text; put it in quotes")
+	}
+	return value, err
 }
 
 func (f *flags) config(log *slog.Logger) node.Config {

@@ -138,6 +138,23 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// TestTextInFile: what is text is taken as it stands in the file, or refused. YAML reads some of it
+// as something else, of which the text would be another one: a directory of another name.
+func TestTextInFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	for _, line := range []string{"data: 2026-11-29", "id: 012", "cluster-secret: 12345678", "raft-ca: [a]"} {
+		if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		flag, secret, _ := strings.Cut(line, ": ")
+		code, _, said := ended(t, "--config", file)
+		want := "node: --" + flag + ": in the file of --config it is not read as text; put it in quotes; see node --help\n"
+		if code != exitUsage || said != want || strings.Contains(said, secret) {
+			t.Errorf("%s: exit code %d, said %q; want %d and %q", line, code, said, exitUsage, want)
+		}
+	}
+}
+
 // TestSecondProcess: a directory is used by one process at a time, and the
 // second one leaves the first alone.
 func TestSecondProcess(t *testing.T) {
