@@ -110,6 +110,8 @@ func remedy(err error) string {
 		return "make room there, or lift the limit"
 	case readOnly(err):
 		return "check the mount, its owner and permissions"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "raise the limit of open files (ulimit -n), of which each client takes one"
 	}
 	return "look after the disk, and after what else is there"
 }
