@@ -14,13 +14,14 @@ import (
 // snapshot again, and so on until the next one lies above that end.
 //
 // So of what was dropped it finds the entry that the snapshot ends with, which the
-// leader's entries follow on, and entries of no term, which they replace.
+// leader's entries follow on, and entries of no term, which they replace. Until then the
+// node votes for nobody; see [abstaining].
 type coveredLog struct {
 	raft.LogStore
 	snapshots raft.SnapshotStore
 
 	mu   sync.Mutex
-	gone uint64 // the end that Raft believes in, of a log that is empty; 0 when it is not
+	gone raft.Log // the end that Raft believes in, of a log that is empty; of index 0 when it is not
 }
 
 // IsMonotonic implements [raft.MonotonicLogStore]: there must be no hole, so Raft drops what
@@ -33,10 +34,7 @@ func (c *coveredLog) GetLog(index uint64, l *raft.Log) error {
 	if !errors.Is(err, raft.ErrLogNotFound) {
 		return err
 	}
-	c.mu.Lock()
-	gone := c.gone
-	c.mu.Unlock()
-	if index > gone {
+	if index > c.end().Index {
 		return err
 	}
 	list, more := c.snapshots.List()
@@ -57,7 +55,7 @@ func (c *coveredLog) StoreLog(l *raft.Log) error { return c.StoreLogs([]*raft.Lo
 func (c *coveredLog) StoreLogs(logs []*raft.Log) error {
 	err := c.LogStore.StoreLogs(logs)
 	if err == nil {
-		c.setGone(0)
+		c.setGone(raft.Log{})
 	}
 	return err
 }
@@ -68,18 +66,44 @@ func (c *coveredLog) DeleteRange(from, to uint64) error {
 	if err != nil || last == 0 {
 		return err
 	}
+	var end raft.Log
+	if err := c.LogStore.GetLog(last, &end); err != nil {
+		return err
+	}
 	if err := c.LogStore.DeleteRange(from, to); err != nil {
 		return err
 	}
 	left, err := c.LogStore.LastIndex()
 	if err == nil && left == 0 {
-		c.setGone(last)
+		c.setGone(raft.Log{Index: end.Index, Term: end.Term})
 	}
 	return err
 }
 
-func (c *coveredLog) setGone(last uint64) {
+// believed reports whether Raft believes in an end of the log that is neither there nor in the
+// newest snapshot.
+func (c *coveredLog) believed() bool {
+	end := c.end()
+	if end.Index == 0 {
+		return false
+	}
+	list, err := c.snapshots.List()
+	if err != nil || len(list) == 0 {
+		return true
+	}
+	covered := list[0].Index == end.Index && list[0].Term == end.Term || list[0].Index > end.Index
+	return !covered
+}
+
+// end returns the one that Raft believes in of an empty log; of index 0 if it is not empty.
+func (c *coveredLog) end() raft.Log {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.gone = last
+	return c.gone
+}
+
+func (c *coveredLog) setGone(end raft.Log) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = end
 }

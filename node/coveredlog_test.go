@@ -42,28 +42,35 @@ func TestRestoreAgainBelow(t *testing.T) {
 // below cuts a leader off, has alone make it get ahead of the others, which restore a backup
 // then, and holds that it follows them afterwards.
 func below(t *testing.T, alone func(t *testing.T, w *network, old *Node)) {
+	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
+		w := newNetwork(t, adjust)
+		old, others := split(t, w.nodes)
+		put(t, old, "k", "then")
+		backup, _ := backupOf(t, old)
+		put(t, old, "k", "now")
+		w.apart(old).each(func(k *link) { k.refuse(true) })
+		alone(t, w, old)
+		next := leaderAmong(t, others)
+		r, err := next.Restore(bounded(t), bytes.NewReader(backup))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end := old.consensus.raft.LastIndex(); end <= r.Revision+1 {
+			t.Fatalf("the old leader has entries up to %d, and the backup was restored at %d", end, r.Revision)
+		}
+		w.apart(old).heal()
+		put(t, next, "after", "v")
+		sameState(t, w.nodes)
+		wantEntry(t, old, "k", "then")
+	})
+}
+
+// onDiskAndInMemory runs a test with either kind of nodes.
+func onDiskAndInMemory(t *testing.T, test func(t *testing.T, adjust func(*Config))) {
 	for name, adjust := range map[string]func(*Config){"on disk": func(*Config) {}, "in memory": inMemory} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newNetwork(t, adjust)
-			old, others := split(t, w.nodes)
-			put(t, old, "k", "then")
-			backup, _ := backupOf(t, old)
-			put(t, old, "k", "now")
-			w.apart(old).each(func(k *link) { k.refuse(true) })
-			alone(t, w, old)
-			next := leaderAmong(t, others)
-			r, err := next.Restore(bounded(t), bytes.NewReader(backup))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if end := old.consensus.raft.LastIndex(); end <= r.Revision+1 {
-				t.Fatalf("the old leader has entries up to %d, and the backup was restored at %d", end, r.Revision)
-			}
-			w.apart(old).heal()
-			put(t, next, "after", "v")
-			sameState(t, w.nodes)
-			wantEntry(t, old, "k", "then")
+			test(t, adjust)
 		})
 	}
 }

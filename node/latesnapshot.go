@@ -2,6 +2,7 @@ package node
 
 import (
 	"io"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -13,7 +14,9 @@ import (
 // another connection, and the node had gone on. Raft would go back to it and drop its log, and
 // with that entries that it has acknowledged.
 //
-// What is committed is the same everywhere, so that the snapshot ends at or below it is enough.
+// What is committed is the same everywhere, so that the snapshot ends at or below it is enough;
+// or that it is the one which the node installed last, behind which Raft does not know yet how
+// much is committed.
 type lateSnapshots struct {
 	layer *streamLayer
 	raft  atomic.Pointer[raft.Raft] // nil while it starts
@@ -64,7 +67,15 @@ func (l *lateSnapshots) pass(from <-chan raft.RPC) {
 // has more to see to.
 func (l *lateSnapshots) has(request *raft.InstallSnapshotRequest) bool {
 	r := l.raft.Load()
-	return r != nil && request.Term == r.CurrentTerm() && request.LastLogIndex <= r.CommitIndex()
+	if r == nil || request.Term != r.CurrentTerm() {
+		return false
+	}
+	if request.LastLogIndex <= r.CommitIndex() {
+		return true
+	}
+	installed := r.Stats()
+	return installed["last_snapshot_index"] == strconv.FormatUint(request.LastLogIndex, 10) &&
+		installed["last_snapshot_term"] == strconv.FormatUint(request.LastLogTerm, 10)
 }
 
 // answer takes what is sent, which the next call on the connection stands behind.

@@ -1,12 +1,6 @@
 package node
 
-import (
-	"io"
-	"net"
-	"testing"
-
-	"github.com/hashicorp/raft"
-)
+import "testing"
 
 // TestLateSnapshot: a snapshot that comes late, when the node has gone on, changes nothing: the
 // node keeps what it has acknowledged since, which is there when it leads.
@@ -42,35 +36,40 @@ func TestLateSnapshot(t *testing.T) {
 // sendSnapshot sends the leader's newest snapshot to another node, as the leader does.
 func sendSnapshot(t *testing.T, leader, to *Node) {
 	t.Helper()
-	list, err := leader.consensus.snapshots.List()
-	if err != nil || len(list) == 0 {
-		t.Fatalf("%d snapshots, %v", len(list), err)
-	}
-	meta, data, err := leader.consensus.snapshots.Open(list[0].ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer data.Close()
-	answer, err := installSnapshot(t, leader, to, meta, data)
-	if err != nil || !answer.Success {
+	meta, data := newestSnapshot(t, leader)
+	if answer, err := ghostOf(t, leader).install(to, leader.consensus.raft.CurrentTerm(), meta, data); err != nil || !answer.Success {
 		t.Fatalf("%+v, %v", answer, err)
 	}
 }
 
-// installSnapshot sends one over a connection of its own.
-func installSnapshot(t *testing.T, leader, to *Node, meta *raft.SnapshotMeta, data io.Reader) (answer raft.InstallSnapshotResponse, err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return answer, err
+// TestSnapshotSentTwice: where the answer to a snapshot is lost it is sent again, and changes
+// nothing; watchers read again once.
+func TestSnapshotSentTwice(t *testing.T) {
+	t.Parallel()
+	nodes, links := linked(t, 3)
+	leader, others := split(t, nodes)
+	node := others[0]
+	links[node.ID()].refuse(true)
+	put(t, leader, "k", "what it is behind")
+	if err := leader.consensus.compact(leastTrailing); err != nil {
+		t.Fatal(err)
 	}
-	layer := newStreamLayer(listener, nil, nil, leader.consensus.acquainted)
-	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: layer, MaxPool: 1, Timeout: patience, Logger: raftLogger(testLogger(t))})
-	defer transport.Close()
-	err = transport.InstallSnapshot(to.self(), to.consensus.address, &raft.InstallSnapshotRequest{
-		RPCHeader:       raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(leader.ID()), Addr: []byte(leader.consensus.address)},
-		SnapshotVersion: meta.Version, Term: leader.consensus.raft.CurrentTerm(), Leader: []byte(leader.consensus.address),
-		LastLogIndex: meta.Index, LastLogTerm: meta.Term, Size: meta.Size,
-		Configuration: raft.EncodeConfiguration(meta.Configuration), ConfigurationIndex: meta.ConfigurationIndex,
-	}, &answer, data)
-	return answer, err
+	stop(t, leader)
+	stop(t, others[1])
+	links[node.ID()].refuse(false)
+	term := node.consensus.raft.CurrentTerm() + 1
+	w := watch(t, node, ">")
+	send := func() {
+		t.Helper()
+		snapshot, data := newestSnapshot(t, leader)
+		if answer, err := ghostOf(t, leader).install(node, term, snapshot, data); err != nil || !answer.Success {
+			t.Fatalf("%+v, %v", answer, err)
+		}
+	}
+	send()
+	told := next(t, w).Revision
+	send()
+	if again := node.ring.Revision(); again != told {
+		t.Errorf("its watchers were told to read again up to revision %d, and then up to %d", told, again)
+	}
 }

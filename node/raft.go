@@ -28,7 +28,7 @@ var ErrCorrupt = errors.New("node: corrupt data")
 
 // consensus is Raft with what it stands on.
 type consensus struct {
-	logs      raft.LogStore
+	logs      *coveredLog
 	stable    raft.StableStore
 	snapshots raft.SnapshotStore
 	last      uint64 // newest index in log and snapshots when they were opened
@@ -153,7 +153,7 @@ func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
 		return corrupt("the Raft log", dir, errors.New("it is empty, and the node has voted"))
 	}
 	err = guard("log entry", func() (err error) { // Raft panics on one that it cannot read
-		n.raft, err = raft.NewRaft(conf, machine, n.logs, n.stable, n.snapshots, transport)
+		n.raft, err = raft.NewRaft(conf, machine, n.logs, abstaining{n.stable, n.logs}, n.snapshots, transport)
 		return err
 	})
 	if err != nil {

@@ -20,7 +20,7 @@ func TestLeaderGoesWithinSnapshot(t *testing.T) {
 	sent := make(chan error, 1)
 	meta := &raft.SnapshotMeta{Version: 1, Index: leader.consensus.raft.LastIndex() + 1000, Term: 1, Size: size}
 	go func() {
-		_, err := installSnapshot(t, leader, others[0], meta, io.MultiReader(bytes.NewReader(make([]byte, size/2)), rest))
+		_, err := ghostOf(t, leader).install(others[0], leader.consensus.raft.CurrentTerm(), meta, io.MultiReader(bytes.NewReader(make([]byte, size/2)), rest))
 		sent <- err
 	}()
 	eventually(t, "it is sent the first half", func() bool {
