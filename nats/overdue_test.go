@@ -42,7 +42,7 @@ func watchWithoutAnswer(t *testing.T, o WatchOptions, fresh uint64) {
 	if l.w, err = l.c.Watch(l.ctx, ">", o); err != nil {
 		t.Fatal(err)
 	}
-	if u := l.next(); u.Kind != Stale || !strings.Contains(u.Cause, "no answer") {
+	if u := l.next(); u.Kind != Stale || !strings.Contains(u.Cause, `no answer to requests under "silent"`) {
 		t.Fatalf("without an answer comes %+v", u)
 	}
 	speaks.Store(true)
