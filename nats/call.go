@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -110,6 +112,7 @@ func (a *attempts) passing(err error) bool {
 		// nobody has done anything
 	case errors.As(err, &e) && (e.Code == CodeUnavailable || e.Code == CodeUnknown), errors.Is(err, nats.ErrTimeout),
 		errors.Is(err, nats.ErrDisconnected), // the connection was given up on which it had gone
+		ofSocket(err),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		a.sent = true
 	default:
@@ -117,6 +120,14 @@ func (a *attempts) passing(err error) bool {
 		return false
 	}
 	return true
+}
+
+// ofSocket reports whether the client library found the connection broken, or its broker not
+// reading, with a request in its hand: a long one, or one behind many others. It writes these
+// at once, and says itself what came of it; another connection may do better.
+func ofSocket(err error) bool {
+	_, ok := errors.AsType[net.Error](err)
+	return ok || errors.Is(err, io.ErrClosedPipe)
 }
 
 // rest waits before the next attempt. It returns false if ctx ends before.
