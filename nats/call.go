@@ -145,7 +145,10 @@ func (a *attempts) rest(ctx context.Context) bool {
 // or for the sake of the last attempt.
 func (a *attempts) failure(ctx context.Context) error {
 	over := ctx.Err() != nil
-	if coded := (*Error)(nil); errors.As(a.last, &coded) && !over {
+	coded := (*Error)(nil)
+	// What is too long for the broker may have gone out to another one, which took it.
+	tooLong := errors.As(a.last, &coded) && coded.Code == CodeTooLarge
+	if coded != nil && !over && !(tooLong && a.writes && a.sent) {
 		return a.last
 	}
 	e := &Error{CodeUnavailable, fmt.Sprintf("no answer to %s in time; is there a leader?", a.subject)}
@@ -155,6 +158,8 @@ func (a *attempts) failure(ctx context.Context) error {
 	switch {
 	case over:
 		return fmt.Errorf("%w (last: %v): %w", e, a.last, context.Cause(ctx))
+	case tooLong: // which the write is not, maybe: it is no answer
+		return fmt.Errorf("%w: %v", e, a.last)
 	case e.Code == CodeUnknown:
 		return fmt.Errorf("%w: %w", e, a.last)
 	}

@@ -1,10 +1,12 @@
 package nats
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 )
 
@@ -34,5 +36,42 @@ func TestLongRequestMeetsAFullSocket(t *testing.T) {
 	}
 	if e, err := c.Get(ctx, "long"); err != nil || string(e.Value) != value {
 		t.Errorf("%d bytes, %v; want %d", len(e.Value), err, len(value))
+	}
+}
+
+// TestWriteThatIsTooLongAtAnotherBroker: a write was on its way when its broker went, and the
+// next one takes no message as long. It may have taken effect.
+func TestWriteThatIsTooLongAtAnotherBroker(t *testing.T) {
+	ctx := testContext(t)
+	first, _ := startBroker(t)
+	second, _ := startBroker(t, func(o *server.Options) { o.MaxPayload = 4096 })
+	conn := dial(t, first.ClientURL()+","+second.ClientURL(), append(ClientConn(), nats.DontRandomize())...)
+	c, err := NewClient(ClientOptions{Conn: conn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	heard, err := dial(t, first.ClientURL()).SubscribeSync("kv.put.a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	go func() {
+		_, err := c.Put(ctx, "a", make([]byte, 8192))
+		written <- err
+	}()
+	if _, err := heard.NextMsgWithContext(ctx); err != nil {
+		t.Fatal(err)
+	}
+	first.Shutdown()
+	tooLong := &Error{Code: CodeTooLarge}
+	if err := <-written; !errors.Is(err, &Error{Code: CodeUnknown}) || errors.Is(err, tooLong) || !strings.Contains(err.Error(), "8192 bytes") {
+		t.Errorf("the write has ended with %v", err)
+	}
+	if _, err := c.Put(ctx, "a", make([]byte, 8192)); !errors.Is(err, tooLong) {
+		t.Errorf("one that did not go out has ended with %v", err)
 	}
 }
