@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -13,7 +14,8 @@ const maxPatternBytes = 3 * MaxKeyBytes
 // pattern in NATS grammar over subject forms (see [SubjectForm]): tokens
 // separated by dots, where * stands for any one token and > for one or more at
 // the end. A pattern without wildcards is the subject form of one key. One that no key
-// can match because the shortest would be longer than [MaxKeyBytes] is none either.
+// can match is none either: the shortest would be longer than [MaxKeyBytes], or a dot is
+// escaped where no key's form has it so.
 func CheckPattern(pattern string) error {
 	if pattern == "" {
 		return fmt.Errorf("%w: it is empty; write > for every key", ErrBadPattern)
@@ -42,7 +44,7 @@ func CheckPattern(pattern string) error {
 		case strings.ContainsAny(token, "*>"):
 			return fmt.Errorf("%w: %q: * and > stand for whole tokens; write %%2A or %%3E for the character itself", ErrBadPattern, pattern)
 		default:
-			if err := checkToken(token); err != nil {
+			if err := checkToken(token, !more); err != nil {
 				return fmt.Errorf("%w: %q: %s", ErrBadPattern, pattern, err)
 			}
 		}
@@ -59,10 +61,10 @@ func shortestMatch(pattern string) int {
 	return len(pattern) - len("FF")*strings.Count(pattern, "%")
 }
 
-// checkToken accepts a token that can occur in a subject form. An escaped dot
-// is accepted anywhere: whether the key's form has it depends on its
-// neighbours, which a pattern with wildcards does not know.
-func checkToken(token string) error {
+// checkToken accepts a token that occurs in the subject form of a key, as its last one or
+// before that. A dot is escaped where it would make an empty token, so nowhere but at the
+// start of a token and at the end of the key: any other one ends the token.
+func checkToken(token string, last bool) error {
 	raw, err := unescape(token)
 	if err != nil {
 		return fmt.Errorf("%q holds a malformed escape; write %% and two upper-case hex digits", token)
@@ -70,7 +72,13 @@ func checkToken(token string) error {
 	var b []byte
 	for i := 0; i < len(raw); {
 		size := plainBytes(raw, i, -1)
-		if size == 0 || raw[i] == '.' {
+		if raw[i] == '.' {
+			if i > 0 && (i < len(raw)-1 || !last) {
+				return errors.New("no key matches it, for a dot is written %2E at the start of a token or the end of a key, and plainly elsewhere")
+			}
+			size = 0
+		}
+		if size == 0 {
 			b = append(b, '%', upperHex[raw[i]>>4], upperHex[raw[i]&15])
 			i++
 			continue
