@@ -20,8 +20,8 @@ func TestImportsGoOneWay(t *testing.T) {
 		"fsm":               {"fanout"},
 		"nats":              {"fanout"},
 		"node":              {"fanout", "fsm", "nats"},
-		"cmd/node":          {"fanout", "fsm", "nats", "node", "internal/verbatim"},
-		"cmd/subscriber":    {"fanout", "nats", "internal/verbatim"},
+		"cmd/node":          {"fanout", "fsm", "nats", "node", "internal/given", "internal/verbatim"},
+		"cmd/subscriber":    {"fanout", "nats", "internal/given", "internal/verbatim"},
 	}
 	for pkg, may := range allowed {
 		for _, dep := range deps(t, pkg) {

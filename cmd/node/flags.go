@@ -38,7 +38,7 @@ Without flags: a single node, data in ./watchcast-data, NATS on 127.0.0.1:4222, 
     node backup FILE                write the state of a running cluster to a file
     node restore FILE               replace the state of a running cluster by such a file
 
-Every flag can also be given in the environment (--nats-url as WATCHCAST_NATS_URL) or, by its name, in the file of --config; a flag on the command line wins, then the environment.
+Every flag can also be given in the environment (--nats-url as WATCHCAST_NATS_URL) or, by its name, in the file of --config; a flag on the command line wins, then the environment, where an empty variable says nothing.
 
 Exit codes: 0 stopped in order, 1 could not start or stop, 2 wrong flags, 3 stopped by itself: its disk failed, or it met another cluster or a second node of its id. Standard error says which, and what to do.`
 

@@ -60,6 +60,9 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"unknown flag", nil, []string{"--natz", "x"}, exitUsage, `unknown flag --natz`},
 		{"unexpected argument", nil, []string{"start"}, exitUsage, `start`},
+		{"nobody to join", nil, []string{"--dev", "--join", ""}, exitUsage, `^node: --join is empty; give a value, or leave it out; see node --help\n$`},
+		{"no peers", nil, []string{"--dev", "--peers="}, exitUsage, `^node: --peers is empty; give`},
+		{"no routes", nil, []string{"--dev", "--join-routes", ""}, exitUsage, `^node: --join-routes is empty; give`},
 		{"not a number", nil, []string{"--max-payload", "many"}, exitUsage, `max-payload`},
 		{"number out of range", nil, []string{"--dev", "--max-payload", "5"}, exitUsage, `MaxPayload is 5; give 65536 to`},
 		{"negative ring", nil, []string{"--dev", "--ring-events=-1"}, exitUsage, `RingOptions.Slots is -1; give 1 to`},
@@ -107,7 +110,8 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// TestSettings: a flag wins over the environment, and that over the file.
+// TestSettings: a flag wins over the environment, and that over the file. What is empty in the
+// environment says nothing.
 func TestSettings(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(file, []byte("id: from-file\nhttp: \"off\"\ndev: true\nnats: 127.0.0.1:0\n"), 0o600); err != nil {
@@ -120,6 +124,7 @@ func TestSettings(t *testing.T) {
 		want string
 	}{
 		{"file", nil, nil, "from-file"},
+		{"empty environment", []string{"WATCHCAST_ID=", "WATCHCAST_MAX_PAYLOAD=", "WATCHCAST_JOIN="}, nil, "from-file"},
 		{"environment", []string{"WATCHCAST_ID=from-environment"}, nil, "from-environment"},
 		{"flag", []string{"WATCHCAST_ID=from-environment"}, []string{"--id", "from-flag"}, "from-flag"},
 	} {

@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/internal/given"
 	"github.com/watchcast/watchcast/internal/verbatim"
 	"github.com/watchcast/watchcast/nats"
 )
@@ -97,24 +98,32 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
+// environment is what the names of variables begin with.
+const environment = "WATCHCAST"
+
 func parse(args []string, stdout, stderr io.Writer) (f *flags, code int, done bool) {
 	f = &flags{}
 	exited := false
+	given.Environment(environment)
 	parser, err := kong.New(f,
 		kong.Name("subscriber"),
 		kong.Description(description),
-		kong.DefaultEnvars("WATCHCAST"),
+		kong.DefaultEnvars(environment),
 		kong.Writers(stdout, stderr),
 		verbatim.Strings(),
 		kong.Exit(func(c int) { code, exited = c, true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }),
 	)
+	var parsed *kong.Context
 	if err == nil {
-		_, err = parser.Parse(args)
+		parsed, err = parser.Parse(args)
 	}
 	if exited {
 		return nil, code, true
+	}
+	if err == nil {
+		err = given.Flags(parsed)
 	}
 	if err == nil && f.Count < 0 {
 		err = fmt.Errorf("--count is %d; give a positive number", f.Count)

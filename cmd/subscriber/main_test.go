@@ -287,7 +287,7 @@ func TestBadInput(t *testing.T) {
 		{"bad root", []string{"--watch-root", "a b", "k"}, exitUsage, `subject root "a b"`},
 		{"changes and figures", []string{"--json", "--stats", "k"}, exitUsage, `--json prints changes and --stats figures in their place; give one`},
 		{"answers to no subject", []string{"--inbox-prefix", "a b", "k"}, exitUsage, `--inbox-prefix is "a b"; give tokens`},
-		{"answers to nothing", []string{"--inbox-prefix", "", "k"}, exitUsage, `--inbox-prefix is ""; give tokens`},
+		{"answers to nothing", []string{"--inbox-prefix", "", "k"}, exitUsage, `--inbox-prefix is empty; give a value, or leave it out`},
 		{"answers to an empty token", []string{"--inbox-prefix", "a..b", "k"}, exitUsage, `--inbox-prefix is "a\.\.b"; give tokens`},
 		{"answers to an empty first token", []string{"--inbox-prefix", ".x", "k"}, exitUsage, `--inbox-prefix is "\.x"; give tokens`},
 		{"answers to an empty last token", []string{"--inbox-prefix", "foo.", "k"}, exitUsage, `--inbox-prefix is "foo\."; give tokens`},
@@ -296,7 +296,8 @@ func TestBadInput(t *testing.T) {
 		{"answers to a key", []string{"--inbox-prefix", "watch.a", "k"}, exitUsage, `"watch\.a", but what matches watch\.> belongs`},
 		{"answers among beacons", []string{"--inbox-prefix", "_watch.x", "k"}, exitUsage, `"_watch\.x", but what matches _watch\.> belongs`},
 		{"answers among requests", []string{"--kv-root", "store.one", "--inbox-prefix", "store.one.get", "k"}, exitUsage, `"store\.one\.get", but what matches store\.one\.> belongs`},
-		{"an empty server", []string{"--server", "", "k"}, exitUsage, `--server is empty; give the URL of a server`},
+		{"an empty server", []string{"--server", "", "k"}, exitUsage, `--server is empty; give a value, or leave it out`},
+		{"nobody's credentials", []string{"--creds", "", "k"}, exitUsage, `--creds is empty`},
 		{"no servers", []string{"--server", " , ", "k"}, exitUsage, `--server is empty`},
 		{"no server", []string{"--server", "nats://127.0.0.1:1", "k"}, exitFailed, `cannot connect to nats://127.0.0.1:1: .*is a node running there\?`},
 	} {
