@@ -185,9 +185,11 @@ func wantOnlyApp(t *testing.T, n *Node, app *natsgo.Conn, refused <-chan error) 
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	m := mirrorOf(t, c, "app.>", nats.WatchOptions{})
-	m.equals("of the prefix", map[string]string{"app.color": "blue"})
-	eventually(t, "its watch is in order", func() bool { return m.told(nats.Synced) == 1 && m.told(nats.Stale) == 0 })
+	for _, pattern := range []string{"app.>", "app.color"} { // the client asks for no more than the pattern
+		m := mirrorOf(t, c, pattern, nats.WatchOptions{})
+		m.equals("of "+pattern, map[string]string{"app.color": "blue"})
+		eventually(t, "the watch of "+pattern+" is in order", func() bool { return m.told(nats.Synced) == 1 && m.told(nats.Stale) == 0 })
+	}
 }
 
 // TestNewCertificate: a certificate of the broker is replaced while it runs, and one
