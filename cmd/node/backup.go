@@ -78,11 +78,13 @@ func (f *backupFlags) run(ctx context.Context) (info fsm.BackupInfo, size int64,
 	return info, size, instead(ctx, err)
 }
 
+var errNoName = errors.New("the name of the file is empty; give one")
+
 // free returns an error if there is something that must not be replaced: a file, unless
 // --force says so, and whatever is none, such as a device or a link to one.
 func (f *backupFlags) free() error {
 	if f.File == "" {
-		return errors.New("the name of the file is empty; give one")
+		return errNoName
 	}
 	info, err := os.Lstat(f.File)
 	switch {

@@ -189,6 +189,7 @@ func TestBackupBadInput(t *testing.T) {
 		{"restore: no file", []string{"restore"}, exitUsage, `expected "<file>"`},
 		{"restore: file that is not there", []string{"restore", out, "--http", addr}, exitFailed, `cannot read the backup: .*no such file`},
 		{"restore: directory", []string{"restore", dir, "--http", addr}, exitFailed, `is a directory`},
+		{"restore: no name", []string{"restore", "", "--http", addr}, exitFailed, `the name of the file is empty; give one`},
 		{"restore: pipe", []string{"restore", pipe, "--http", addr}, exitFailed, `pipe is no file, and a backup is read twice; write it to a file first`},
 		{"restore: nobody there", []string{"restore", good, "--http", freeport.Address(t)}, exitFailed, `no node answers`},
 		{"restore: empty", []string{"restore", bad("empty", nil), "--http", addr}, exitFailed, `empty: fsm: corrupt snapshot: .*cut short`},

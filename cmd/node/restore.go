@@ -57,6 +57,9 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // open returns the backup, of which there is to be a file: it is read twice, and to open a
 // pipe would wait for whoever writes to it.
 func (f *restoreFlags) open() (*os.File, error) {
+	if f.File == "" {
+		return nil, errNoName
+	}
 	switch info, err := os.Stat(f.File); {
 	case err != nil:
 		return nil, err
