@@ -209,7 +209,8 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 		reset = before + 1
 	}
 	if f.ring != nil {
-		f.ring.Reset(reset)
+		// The second time before is the older state's, and the ring is further.
+		f.ring.Reset(max(reset, f.ring.Revision()+1))
 	}
 	f.told.Store(batch)
 	f.applied.ring()

@@ -161,3 +161,29 @@ func TestRestoreOfAnOlderStateIsSeen(t *testing.T) {
 		t.Fatalf("a reader at %d saw %+v; want a reset, and the put at %d", before, events, after)
 	}
 }
+
+// TestEveryRestoreIsSeen: however often an operator goes back and forth, and whatever was
+// refused before, each restore is news to a reader that has seen all that was.
+func TestEveryRestoreIsSeen(t *testing.T) {
+	m := newMachine(t, 4)
+	m.init()
+	m.do(put("k", "1"))
+	oldest := snapshotOf(t, m.FSM)
+	m.do(put("k", "2"))
+	older := snapshotOf(t, m.FSM)
+	for range 10 {
+		m.do(put("k", "3"))
+	}
+	reader := m.ring.Cursor(m.Revision())
+	defer reader.Close()
+	for i, snapshot := range [][]byte{oldest, oldest, older, oldest} {
+		if err := restore(m.FSM, snapshot); err != nil {
+			t.Fatal(err)
+		}
+		m.last++ // Raft gives each restore an index of its own
+		events := reader.Poll(make([]*fanout.Event, 0, 8))
+		if len(events) != 1 || events[0].Op != fanout.Reset || events[0].Revision > m.last {
+			t.Fatalf("restore %d: a reader saw %+v; want one reset, at %d or below", i, events, m.last)
+		}
+	}
+}
