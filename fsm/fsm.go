@@ -93,9 +93,11 @@ func (f *FSM) Cluster() (Cluster, bool) {
 
 // noteCluster has [FSM.Cluster] return what the store has. The caller holds mu.
 func (f *FSM) noteCluster() {
-	if c := f.store.cluster; f.store.initialized() {
-		f.cluster.Store(&c)
+	var c *Cluster // a restored state may be of before Init
+	if f.store.initialized() {
+		c = new(f.store.cluster)
 	}
+	f.cluster.Store(c)
 }
 
 // Apply applies one log entry as [FSM.ApplyBatch] does.

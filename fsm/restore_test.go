@@ -187,3 +187,23 @@ func TestEveryRestoreIsSeen(t *testing.T) {
 		}
 	}
 }
+
+// TestRestoreOfAStateBeforeInit: the constants of the cluster are those of the state, also
+// if that goes back to before there were any.
+func TestRestoreOfAStateBeforeInit(t *testing.T) {
+	m := newMachine(t, 4)
+	empty := snapshotOf(t, m.FSM)
+	m.init()
+	if err := restore(m.FSM, empty); err != nil {
+		t.Fatal(err)
+	}
+	if c, ok := m.Cluster(); ok {
+		t.Errorf("before Init the cluster is %+v", c)
+	}
+	m.last++
+	another := Cluster{ID: "another", MaxValueBytes: 8}
+	m.do(Command{Op: CommandInit, Cluster: another})
+	if c, ok := m.Cluster(); !ok || c != another {
+		t.Errorf("the cluster is %+v, %v; want %+v", c, ok, another)
+	}
+}
