@@ -88,6 +88,31 @@ func TestChanStop(t *testing.T) {
 	})
 }
 
+// TestChanCutFirst: what the goroutine took before Stop it does not hand over behind it,
+// though somebody is there to receive: where it read the state just then, Stop does not
+// wait for it.
+func TestChanCutFirst(t *testing.T) {
+	bubble(t, 64, func(t *testing.T, h *harness) {
+		for range 64 { // if it were one of two, it would be by chance
+			w := h.watchKey(t, "a")
+			h.put("a")
+			a := &adapter{events: make(chan *Event), cut: make(chan struct{}), done: make(chan struct{})}
+			received := make(chan bool, 1)
+			go func() {
+				_, ok := <-a.events
+				received <- ok
+			}()
+			synctest.Wait()
+			close(a.cut) // as Stop does when the goroutine has the event
+			a.run(w)
+			if <-received {
+				t.Fatal("received an event behind Stop")
+			}
+			w.Stop()
+		}
+	})
+}
+
 // TestChanContext: the end of the watch's context closes it, though nobody
 // receives.
 func TestChanContext(t *testing.T) {

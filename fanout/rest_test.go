@@ -171,6 +171,36 @@ func TestRestBesideOneWhoDidNotRouse(t *testing.T) {
 	wantEvents(t, drain(w), 1)
 }
 
+// TestRestIsNotSeen: a dispatcher that finds somebody when it lies down is not taken to
+// rest by those who come at that moment: they would move its cursor.
+func TestRestIsNotSeen(t *testing.T) {
+	eachGOMAXPROCS(t, func(t *testing.T) {
+		h := newHarness(t, 16, RegistryOptions{})
+		w := h.watchKey(t, "a")
+		defer w.Stop()
+		h.put("a")
+		done := make(chan struct{})
+		var comers sync.WaitGroup
+		comers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					h.dispatcher.feed.rouse()
+				}
+			}
+		})
+		for range 50_000 {
+			h.dispatcher.rest(t.Context())
+		}
+		close(done)
+		comers.Wait()
+		h.dispatcher.deliver(h.dispatcher.cursor.Poll(make([]*Event, 0, 16)))
+		wantEvents(t, drain(w), 1)
+	})
+}
+
 // TestRevisionAfterRest: when a dispatcher that rested has ended, its revision is still that
 // of all that was for nobody.
 func TestRevisionAfterRest(t *testing.T) {

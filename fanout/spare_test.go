@@ -155,3 +155,24 @@ func TestSpareOnlyBehindWhatIsDelivered(t *testing.T) {
 		t.Errorf("the dispatcher is spared at revision %d and has delivered nothing", h.dispatcher.Revision())
 	}
 }
+
+// TestSpareOfWhatIsGone: of what was evicted before it was published nothing can be said, so
+// the dispatcher is woken, which tells the loss.
+func TestSpareOfWhatIsGone(t *testing.T) {
+	h := newHarness(t, 8, RegistryOptions{})
+	w := h.watchKey(t, "a")
+	defer w.Stop()
+	c := h.dispatcher.cursor
+	if !c.park() {
+		t.Fatal("the ring has something")
+	}
+	h.put(append([]string{"a"}, numbered(20)...)...)
+	if c.parked.Load() {
+		t.Error("the dispatcher is spared what it would have told")
+	}
+	h.dispatcher.deliver(c.Poll(make([]*Event, 0, 32)))
+	h.dispatcher.flagSlice()
+	if e, ok := w.TryNext(); !ok || e.Op != Lagged || e.PrevRevision != 1 {
+		t.Errorf("received %+v, %v; want what was lost, from 1", e, ok)
+	}
+}
