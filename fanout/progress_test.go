@@ -82,6 +82,32 @@ func TestProgressWakes(t *testing.T) {
 	})
 }
 
+// TestProgressIsOfWhatWasDelivered: whoever is told of progress has been offered what lies
+// at or below it: not what is published only, and a loss though the walk has not come by.
+func TestProgressIsOfWhatWasDelivered(t *testing.T) {
+	h := newHarness(t, 4, RegistryOptions{})
+	d, w := h.dispatcher, h.watchKey(t, "a", WithProgress())
+	defer w.Stop()
+	tell := func() {
+		d.progress.active, d.progress.end = true, -1
+		d.progress.slice(d)
+	}
+	read := func() { d.deliver(d.cursor.Poll(make([]*Event, 0, 16))) }
+	h.put("a") // 1
+	tell()
+	wantNext(t, w, Progress, 0)
+	read()
+	tell()
+	wantNext(t, w, Put, 1)
+	wantNext(t, w, Progress, 1)
+	h.put("b", "b", "b", "b", "b", "b") // 2 to 7, of which 4 are kept
+	read()
+	tell()
+	wantEvents(t, []*Event{mustTake(t, w)}, -2, -3)
+	wantNext(t, w, Progress, 7)
+	wantNothing(t, w)
+}
+
 // TestProgressAfterLoss: what was lost is told first, whoever lost it, and word of
 // progress from before a loss is not given behind it.
 func TestProgressAfterLoss(t *testing.T) {
