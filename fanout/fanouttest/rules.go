@@ -56,7 +56,7 @@ func (r *rules) open() bool {
 // change takes in a change, and names what is wrong with it.
 func (r *rules) change(e *fanout.Event) {
 	before := r.last
-	if e.Control() || e.Op < fanout.Put || e.Key == "" {
+	if e.Op < fanout.Put || e.Op > fanout.Expire || e.Key == "" {
 		r.refuse("%s is no change of a key", describe(e))
 	}
 	if e.Op != fanout.Put && len(e.Value) > 0 {
