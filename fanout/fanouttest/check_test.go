@@ -246,6 +246,7 @@ func TestChecks(t *testing.T) {
 		{"again, and older ones later", 0, options{again}, "2 3 1 5:k.c 5:k.a 5:k.b 9 8 10 12 9~noprevvalue", ""},
 		{"again, and wrong", 0, options{again}, "1 2 3 5 2 3~value 8 9 10 12", "foreign"},
 		{"again, and one missing", 0, options{again}, "1 2 3 5 2 3 8 9 12", "diverged lost"},
+		{"again, and progress past the end too early", 0, options{again}, "1 2 3 5 8 9 10 P20 12", "lost"},
 		{"again, flagged over what was received", 0, options{again}, "1 2 3 5 L2-12 R12", ""},
 		{"again, marker backwards", 0, options{again}, "1 2 3 5 L12-11 R12 8 9 10 12", "marker"},
 		{"again, flagged of its key", 0, options{again}, "1 2 L3-5:k.a 5:k.c 5:k.b 8 9 10 12 R12", ""},

@@ -29,7 +29,7 @@ func (r *Receiver) ReliableOrFlagged(through uint64) error {
 	}
 	known := h.known()
 	for i, e := range h.events() {
-		if e.Op == fanout.Progress && e.Revision <= through {
+		if e.Op == fanout.Progress {
 			if lost := known.firstLost(e.Revision, i); lost != nil {
 				return h.breach(ErrLost, i, "%s was neither received nor flagged, and %s says that it was", describe(lost), describe(e))
 			}
