@@ -27,6 +27,8 @@ func TestWrapRestore(t *testing.T) {
 	}
 	f.Apply(entry(13, "a=6")) // the snapshot stands at 12, and there was no other
 	wantLines(t, ringLines(ring, 11), `12 reset`, `13 put a=6 was "5" of 0`)
+	// A second Reset at 12 would hide what the first one took away.
+	wantLines(t, ringLines(ring, 10), `11 lagged from 11`, `12 reset`, `13 put a=6 was "5" of 0`)
 }
 
 // TestWrapResumeAfterRestore: revisions that only the snapshot has cannot be
