@@ -123,6 +123,33 @@ func TestErrStaysHammer(t *testing.T) {
 	})
 }
 
+// TestContextEndsBesideASlowState: the end of a context ends all of its watchers, though
+// the state of one takes its time to close.
+func TestContextEndsBesideASlowState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		h := newHarness(t, 4, RegistryOptions{Snapshot: func(Filter) (Snapshot, error) {
+			return Snapshot{Next: func() *Event { return nil }, Close: func() { <-release }}, nil
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		var watchers [8]*Watcher
+		for i := range watchers {
+			var err error
+			if watchers[i], err = h.registry.WatchKey(ctx, "a", WithInitial()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cancel()
+		synctest.Wait()
+		for _, w := range watchers {
+			if !errors.Is(w.Err(), context.Canceled) {
+				t.Errorf("Err is %v while a state is being closed", w.Err())
+			}
+		}
+		close(release)
+	})
+}
+
 // TestReadyBesideTheEnd: behind every TryNext of a watcher that has ended there is a value,
 // also if it returned an event.
 func TestReadyBesideTheEnd(t *testing.T) {
