@@ -67,6 +67,33 @@ func TestAnEventComesAfterItsChange(t *testing.T) {
 	}
 }
 
+// TestAResetComesAfterItsState: while somebody still reads the old state nobody is told of
+// the new one.
+func TestAResetComesAfterItsState(t *testing.T) {
+	m := newMachine(t, 8)
+	m.init()
+	snapshot := snapshotOf(t, m.FSM)
+	c := m.ring.Cursor(0)
+	defer c.Close()
+	restored := make(chan error, 1)
+	m.mu.RLock() // as a reader does
+	go func() { restored <- restore(m.FSM, snapshot) }()
+	for range 10_000 {
+		if events := c.Poll(make([]*fanout.Event, 0, 8)); len(events) > 0 {
+			t.Errorf("received %+v beside a reader of the old state", events[0])
+			break
+		}
+		runtime.Gosched()
+	}
+	m.mu.RUnlock()
+	if err := <-restored; err != nil {
+		t.Fatal(err)
+	}
+	if events := c.Poll(make([]*fanout.Event, 0, 8)); !t.Failed() && (len(events) != 1 || events[0].Op != fanout.Reset) {
+		t.Errorf("received %+v, want a reset", events)
+	}
+}
+
 // TestReadersSeeWholeBatches changes two keys at the ends of each batch; a
 // reader that sees the first at a revision must find the second at least there.
 func TestReadersSeeWholeBatches(t *testing.T) {
