@@ -52,7 +52,7 @@ func TestLogRefuses(t *testing.T) {
 		{"lower revision", []any{put(2, "a", 0), put(1, "b", 0)}, "must grow"},
 		{"no key", []any{put(1, "", 0)}, "no change"},
 		{"no operation", []any{with(put(1, "a", 0), 0)}, "no change"},
-		{"unknown operation", []any{with(put(1, "a", 0), fanout.Expire+1)}, "no change"},
+		{"unknown operation", []any{with(del(1, "a", 0), fanout.Expire+1)}, "no change"},
 		{"control", []any{with(put(1, "a", 0), fanout.Lagged)}, "no change"},
 		{"delete with a value", []any{with(put(1, "a", 0), fanout.Delete)}, "has a value"},
 		{"batch that begins late", []any{in(put(1, "a", 0), 1, 2)}, "not the first"},
