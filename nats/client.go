@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -39,11 +40,13 @@ type ClientOptions struct {
 
 // ClientConn returns options for the connection of a [Client]: connect again for ever,
 // not all clients at the same moment; notice within seconds that a broker is gone without
-// a word; and hold back no request while disconnected, which would go out when nobody
-// waits for it any more, and maybe after its id is forgotten. Without the last a write may
-// take effect twice.
+// a word, and go on behind no write that failed, which may have been a subscription; and hold
+// back no request while disconnected, which would go out when nobody waits for it any more,
+// and maybe after its id is forgotten. Without the last a write may take effect twice. A
+// dialer of one's own (nats.SetCustomDialer) takes the place of the one in here.
 func ClientConn() []nats.Option {
 	return []nats.Option{
+		nats.SetCustomDialer(wholeDialer{&net.Dialer{Timeout: nats.DefaultTimeout}}),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // credentials may be mended
 		nats.ReconnectBufSize(-1),
