@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
@@ -46,7 +45,7 @@ type ClientOptions struct {
 // dialer of one's own (nats.SetCustomDialer) takes the place of the one in here.
 func ClientConn() []nats.Option {
 	return []nats.Option{
-		nats.SetCustomDialer(wholeDialer{&net.Dialer{Timeout: nats.DefaultTimeout}}),
+		whole(),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // credentials may be mended
 		nats.ReconnectBufSize(-1),

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +80,7 @@ type PublisherOptions struct {
 // failed. For a broker in the same process, add [InProcess].
 func PublisherConn() []nats.Option {
 	return []nats.Option{
-		nats.SetCustomDialer(wholeDialer{&net.Dialer{Timeout: nats.DefaultTimeout}}),
+		whole(),
 		nats.ReconnectBufSize(-1),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // credentials may be mended

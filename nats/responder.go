@@ -16,7 +16,7 @@ import (
 
 // ServiceOptions configures a [Service] or a [Replica]. Conn is required.
 type ServiceOptions struct {
-	Conn     *nats.Conn
+	Conn     *nats.Conn // made with [ServiceConn]
 	Subjects Subjects
 	Version  string            // semantic version, shown by nats micro
 	Metadata map[string]string // shown by nats micro

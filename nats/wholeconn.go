@@ -26,6 +26,16 @@ func (c wholeConn) Write(p []byte) (int, error) {
 // wholeDialer dials such connections.
 type wholeDialer struct{ under nats.CustomDialer }
 
+// whole is the option for connections by TCP.
+func whole() nats.Option {
+	return nats.SetCustomDialer(wholeDialer{&net.Dialer{Timeout: nats.DefaultTimeout}})
+}
+
+// ServiceConn returns the options that the connection of a [Service] or a [Replica] needs:
+// never go on behind a write that failed, which may have been a subscription, so that a leader
+// would hear no requests. For a broker in the same process, use [InProcess].
+func ServiceConn() []nats.Option { return []nats.Option{whole()} }
+
 // Dial implements [nats.CustomDialer].
 func (d wholeDialer) Dial(network, address string) (net.Conn, error) {
 	conn, err := d.under.Dial(network, address)
@@ -35,9 +45,9 @@ func (d wholeDialer) Dial(network, address string) (net.Conn, error) {
 	return wholeConn{conn}, nil
 }
 
-// InProcess returns the option that connects a publisher to a broker in the same
-// process. Use it in place of [nats.InProcessServer], which goes around the
-// dialer of [PublisherConn]: beside that, a process that is paused for seconds
+// InProcess returns the option that connects a publisher or a service to a broker in the
+// same process. Use it in place of [nats.InProcessServer], which goes around the
+// dialer of [PublisherConn] and [ServiceConn]: beside that, a process that is paused for seconds
 // in the midst of a write may lose events without a sign.
 func InProcess(broker nats.InProcessConnProvider) nats.Option {
 	return nats.InProcessServer(wholeProvider{broker})

@@ -253,7 +253,7 @@ func (n *Node) startBroker(ctx context.Context) (err error) {
 	if n.publisherConn, err = connect(userPublisher, nats.PublisherConn()...); err != nil {
 		return err
 	}
-	if n.serviceConn, err = connect(userService); err != nil {
+	if n.serviceConn, err = connect(userService, nats.ServiceConn()...); err != nil {
 		return err
 	}
 	if n.broker.server != nil {

@@ -7,13 +7,19 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// TestClientConnBehindADroppedWrite: where the library drops a subscription because the socket
-// had no room for it, the connection is made anew, and the subscription with it.
-func TestClientConnBehindADroppedWrite(t *testing.T) {
+// TestBehindADroppedWrite: where the library drops a subscription because the socket had no
+// room for it, the connection is made anew, and the subscription with it.
+func TestBehindADroppedWrite(t *testing.T) {
+	t.Run("client", func(t *testing.T) { behindADroppedWrite(t, ClientConn()) })
+	t.Run("service", func(t *testing.T) { behindADroppedWrite(t, ServiceConn()) })
+}
+
+func behindADroppedWrite(t *testing.T, options []nats.Option) {
+	t.Helper()
 	broker, stop := startBroker(t)
 	defer stop()
 	o := nats.GetDefaultOptions()
-	for _, option := range append(ClientConn(), nats.FlusherTimeout(20*time.Millisecond)) {
+	for _, option := range append(options, nats.FlusherTimeout(20*time.Millisecond), nats.ReconnectWait(time.Millisecond)) {
 		if err := option(&o); err != nil {
 			t.Fatal(err)
 		}
