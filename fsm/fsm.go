@@ -32,6 +32,7 @@ type FSM struct {
 	// Of the apply goroutine.
 	refused uint64          // bad commands so far
 	events  []*fanout.Event // of one command
+	back    wentBack
 
 	applied bell // rings after each batch, and after a restore
 	expires bell // rings when the next deadline is another
@@ -114,6 +115,7 @@ func (f *FSM) Apply(l *raft.Log) any {
 func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	responses := make([]any, len(logs))
 	changed := false
+	below := f.back.below(logs)
 	f.mu.Lock()
 	deadline := f.store.deadlines.first()
 	for i, l := range logs {
@@ -123,10 +125,13 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 		var r Result
 		f.events, r = f.store.apply(l, f.events[:0])
 		for _, e := range f.events {
-			if f.ring != nil {
-				f.ring.Push(e)
-				changed = true
+			if f.ring == nil {
+				break
 			}
+			if !below {
+				f.ring.Push(e)
+			}
+			changed = true
 		}
 		clear(f.events) // they are not held on to
 		responses[i] = r
@@ -138,7 +143,10 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	f.batch++
 	batch := f.batch
 	f.mu.Unlock()
-	if changed {
+	switch {
+	case changed && below:
+		f.ring.Reset(f.back.pass(logs, f.logger))
+	case changed:
 		f.ring.Flush()
 	}
 	f.told.Store(batch)
@@ -187,10 +195,10 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 
 // Restore replaces the state by that of a snapshot and publishes a
 // [fanout.Reset] event at its revision, or, if the state goes back, just above
-// the last one. Readers go on with the old state until
-// the new one is complete. On an error, which wraps [ErrCorruptSnapshot] unless
-// reading itself failed, the old state stays. Raft closes the reader. Only
-// Raft's apply goroutine may call it.
+// the last one; where the log goes back, too, one for each batch follows. Readers
+// go on with the old state until the new one is complete. On an error, which wraps
+// [ErrCorruptSnapshot] unless reading itself failed, the old state stays. Raft closes
+// the reader. Only Raft's apply goroutine may call it.
 func (f *FSM) Restore(r io.ReadCloser) error {
 	s, err := readSnapshot(r, f.keep)
 	if err != nil {
@@ -203,16 +211,9 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	f.batch++
 	batch := f.batch
 	f.mu.Unlock()
-	reset := s.revision
-	if before >= reset {
-		// An operator went back to an older state. Readers of the ring pass
-		// over what lies below where they are; Raft gives such a restore an
-		// index above all that was.
-		reset = before + 1
-	}
 	if f.ring != nil {
-		// The second time before is the older state's, and the ring is further.
-		f.ring.Reset(max(reset, f.ring.Revision()+1))
+		// The ring is further than the state before that if this is not the first that goes back.
+		f.ring.Reset(f.back.restored(max(before, f.ring.Revision()), s.revision))
 	}
 	f.told.Store(batch)
 	f.applied.ring()

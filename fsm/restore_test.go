@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/watchcast/watchcast/fanout"
@@ -205,5 +206,60 @@ func TestRestoreOfAStateBeforeInit(t *testing.T) {
 	m.do(Command{Op: CommandInit, Cluster: another})
 	if c, ok := m.Cluster(); !ok || c != another {
 		t.Errorf("the cluster is %+v, %v; want %+v", c, ok, another)
+	}
+}
+
+// TestStateGoesBack: the log goes on below what the ring has shown, because the state was one
+// that a leader alone had restored. Whoever watches is told to read again with each batch, and
+// has the changes themselves once the log has come as far.
+func TestStateGoesBack(t *testing.T) {
+	m := newMachine(t, 16)
+	m.init()
+	m.do(put("k", "1"))
+	older, last := snapshotOf(t, m.FSM), m.last
+	m.last += 6
+	m.do(put("k", "alone"))
+	known := m.ring.Cursor(m.last)
+	defer known.Close()
+	restore := func() {
+		t.Helper()
+		if err := m.Restore(io.NopCloser(bytes.NewReader(older))); err != nil {
+			t.Fatal(err)
+		}
+		m.last = last
+	}
+	restore()
+	m.do(put("k", "2"))
+	restore() // and again, while it is below
+	resets, puts, shown := 0, 0, last
+	for puts < 3 && resets < 20 {
+		begun := m.ring.Cursor(m.last) // of who knows the state
+		m.ApplyBatch([]*raft.Log{logOf(m.last+1, put("k", "3")), logOf(m.last+2, put("l", "3"))})
+		m.last += 2
+		for name, r := range map[string]*fanout.Cursor{"who was there": known, "who begins": begun} {
+			events := r.Poll(make([]*fanout.Event, 0, 8))
+			if len(events) == 0 {
+				t.Fatalf("%s saw nothing of the changes up to %d", name, m.last)
+			}
+			e := events[len(events)-1]
+			if e.Op == fanout.Put && e.Revision != m.last || e.Op != fanout.Put && (e.Op != fanout.Reset || puts > 0 && r == known) {
+				t.Fatalf("%s saw %v at %d of the changes up to %d", name, e.Op, e.Revision, m.last)
+			}
+			if r != known {
+				continue
+			}
+			if e.Revision <= shown {
+				t.Fatalf("it saw %v at %d behind %d", e.Op, e.Revision, shown)
+			}
+			if shown = e.Revision; e.Op == fanout.Put {
+				puts++
+			} else {
+				resets++
+			}
+		}
+		begun.Close()
+	}
+	if resets < 3 || puts < 3 {
+		t.Errorf("there were %d resets and %d batches of changes", resets, puts)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/watchcast/watchcast/fanout"
 )
 
 // TestRestoreBelowOldLeader: a backup is restored while a leader that has lost the others has
@@ -48,6 +50,7 @@ func below(t *testing.T, alone func(t *testing.T, w *network, old *Node)) {
 		put(t, old, "k", "then")
 		backup, _ := backupOf(t, old)
 		put(t, old, "k", "now")
+		watcher := watch(t, old, "after")
 		w.apart(old).each(func(k *link) { k.refuse(true) })
 		alone(t, w, old)
 		next := leaderAmong(t, others)
@@ -62,6 +65,10 @@ func below(t *testing.T, alone func(t *testing.T, w *network, old *Node)) {
 		put(t, next, "after", "v")
 		sameState(t, w.nodes)
 		wantEntry(t, old, "k", "then")
+		told(t, old, watcher, "after", "v")
+		watcher = watch(t, old, "again")
+		put(t, next, "again", "v")
+		told(t, old, watcher, "again", "v")
 	})
 }
 
@@ -72,6 +79,18 @@ func onDiskAndInMemory(t *testing.T, test func(t *testing.T, adjust func(*Config
 			t.Parallel()
 			test(t, adjust)
 		})
+	}
+}
+
+// told waits until a watcher has a key's last value, or is told to read when the store has it.
+func told(t *testing.T, n *Node, w *fanout.Watcher, key, value string) {
+	t.Helper()
+	for {
+		e := next(t, w)
+		now, err := n.machine.Get(key)
+		if e.Op == fanout.Put && string(e.Value) == value || e.Op == fanout.Reset && err == nil && string(now.Value) == value {
+			return
+		}
 	}
 }
 

@@ -64,18 +64,25 @@ func (l *lateSnapshots) pass(from <-chan raft.RPC) {
 }
 
 // has reports whether the node has what a snapshot from its leader holds. Of another term Raft
-// has more to see to.
+// has more to see to. What is committed is not all here where the node has installed more than
+// that: a backup that it restored alone has taken the place of it.
 func (l *lateSnapshots) has(request *raft.InstallSnapshotRequest) bool {
 	r := l.raft.Load()
 	if r == nil || request.Term != r.CurrentTerm() {
 		return false
 	}
-	if request.LastLogIndex <= r.CommitIndex() {
-		return true
+	index, term := installed(r)
+	same := index == request.LastLogIndex && term == request.LastLogTerm
+	return same || max(index, request.LastLogIndex) <= r.CommitIndex()
+}
+
+// installed returns where the state stands that Raft has received, restored or saved last.
+func installed(r *raft.Raft) (index, term uint64) {
+	stats := r.Stats()
+	for key, value := range map[string]*uint64{"last_snapshot_index": &index, "last_snapshot_term": &term} {
+		*value, _ = strconv.ParseUint(stats[key], 10, 64) // Raft writes it so
 	}
-	installed := r.Stats()
-	return installed["last_snapshot_index"] == strconv.FormatUint(request.LastLogIndex, 10) &&
-		installed["last_snapshot_term"] == strconv.FormatUint(request.LastLogTerm, 10)
+	return index, term
 }
 
 // answer takes what is sent, which the next call on the connection stands behind.

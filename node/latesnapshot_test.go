@@ -1,6 +1,10 @@
 package node
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/hashicorp/raft"
+)
 
 // TestLateSnapshot: a snapshot that comes late, when the node has gone on, changes nothing: the
 // node keeps what it has acknowledged since, which is there when it leads.
@@ -71,5 +75,38 @@ func TestSnapshotSentTwice(t *testing.T) {
 	send()
 	if again := node.ring.Revision(); again != told {
 		t.Errorf("its watchers were told to read again up to revision %d, and then up to %d", told, again)
+	}
+}
+
+// TestSnapshotBehindARestoreAlone: a leader that has restored a backup which nobody else has
+// heard of takes what the next one sends, though that lies below what it once had committed.
+func TestSnapshotBehindARestoreAlone(t *testing.T) {
+	t.Parallel()
+	nodes := clusterOf(t, 3)
+	node, others := split(t, nodes)
+	revision := put(t, node, "k", "v")
+	if err := node.consensus.compact(leastTrailing); err != nil {
+		t.Fatal(err)
+	}
+	snapshot, data := newestSnapshot(t, node)
+	put(t, node, "k", "w")
+	from := ghostOf(t, others[0])
+	stop(t, others[0])
+	stop(t, others[1])
+	const above = 1000
+	b := node.machine.Backup()
+	cluster, _ := node.machine.Cluster()
+	if err := b.MoveTo(cluster, node.Revision()+above); err != nil {
+		t.Fatal(err)
+	}
+	err := within(t, "restore", func() error { return node.install(b, node.Revision()+above, 0) }) // without the barrier
+	wantOneLine(t, err, ErrUnknownOutcome, "restore it again")
+	term := node.consensus.raft.CurrentTerm() + 1
+	from.append(node, term, raft.Log{}, 0) // it leads
+	if answer, err := from.install(node, term, snapshot, data); err != nil || !answer.Success {
+		t.Fatalf("the snapshot: %+v, %v", answer, err)
+	}
+	if got := node.Revision(); got != revision {
+		t.Errorf("it stands at revision %d; want %d", got, revision)
 	}
 }
