@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/raft"
 	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/watchcast/watchcast/fanout"
@@ -368,6 +369,11 @@ func (n *Node) ID() string { return n.config.ID }
 // for none.
 func (n *Node) Leader() string {
 	_, id := n.consensus.raft.LeaderWithID()
+	// While it stands for election there is none. Raft may go on naming the one that has handed
+	// over to it, and whose last heartbeat came beside that.
+	if n.consensus.raft.State() == raft.Candidate {
+		return ""
+	}
 	return string(id)
 }
 
