@@ -29,6 +29,7 @@ type view struct {
 	forgotten uint64              // highest revision of a deletion that was forgotten above the floor
 	need      uint64              // highest predecessor that was jumped over
 	epoch     uint32              // counts lists
+	seed      maphash.Seed        // of the values' hashes
 	raw       bool                // changes below the floor are not known either, and are news
 }
 
@@ -40,14 +41,12 @@ type known struct {
 	alive    bool
 }
 
-var sumSeed = maphash.MakeSeed()
-
 // sumOf stands for a value that is not kept: a backup of another cluster has revisions of
 // its own, so one of these may be that of a key here, with another value.
-func sumOf(value []byte) uint64 { return maphash.Bytes(sumSeed, value) }
+func (v *view) sumOf(value []byte) uint64 { return maphash.Bytes(v.seed, value) }
 
 func newView(raw bool) *view {
-	return &view{raw: raw, keys: make(map[string]known), dead: make(map[string]struct{})}
+	return &view{seed: maphash.MakeSeed(), raw: raw, keys: make(map[string]known), dead: make(map[string]struct{})}
 }
 
 // set moves a key and returns where it stood, which set takes to undo that.
@@ -80,7 +79,7 @@ func (v *view) event(e *fanout.Event) (news bool, lost *Range, before known) {
 		// Its deletion was missed, and is so long ago that the store has forgotten it.
 		lost = &Range{From: k.revision + 1, To: e.Revision - 1}
 	}
-	return true, lost, v.set(e.Key, known{revision: e.Revision, sum: sumOf(e.Value), epoch: k.epoch, alive: e.Op == fanout.Put})
+	return true, lost, v.set(e.Key, known{revision: e.Revision, sum: v.sumOf(e.Value), epoch: k.epoch, alive: e.Op == fanout.Put})
 }
 
 // change takes an element of an answer to "what has changed". It reports whether that
@@ -91,7 +90,7 @@ func (v *view) change(c Change) (news bool, before known) {
 		return false, known{}
 	}
 	alive := c.Op == fanout.Put
-	before = v.set(c.Key, known{revision: c.Revision, sum: sumOf(c.Value), epoch: k.epoch, alive: alive})
+	before = v.set(c.Key, known{revision: c.Revision, sum: v.sumOf(c.Value), epoch: k.epoch, alive: alive})
 	return alive || k.alive, before
 }
 
@@ -103,7 +102,7 @@ func (v *view) beginList() { v.epoch++ }
 // the list, has gone back: the store was restored from a backup. So it was if the key stands
 // at the same revision and has another value, or is deleted.
 func (v *view) listed(c Change, at uint64) (news bool, before known) {
-	k, sum := v.keys[c.Key], sumOf(c.Value)
+	k, sum := v.keys[c.Key], v.sumOf(c.Value)
 	if k.revision > at || k.alive && k.revision == c.Revision && k.sum == sum {
 		k.epoch = v.epoch
 		v.keys[c.Key] = k

@@ -39,10 +39,24 @@ func (g ghost) append(to *Node, term uint64, behind raft.Log, n int) {
 	for i := range n {
 		request.Entries = append(request.Entries, &raft.Log{Index: behind.Index + 1 + uint64(i), Term: term, Type: raft.LogNoop})
 	}
-	var answer raft.AppendEntriesResponse
-	if err := g.transport.AppendEntries(to.self(), to.consensus.address, request, &answer); err != nil || !answer.Success {
-		g.t.Fatalf("%d entries behind %d of term %d: %+v, %v", n, behind.Index, behind.Term, answer, err)
+	if !g.send(to, request) {
+		g.t.Fatalf("%d entries behind %d of term %d are refused", n, behind.Index, behind.Term)
 	}
+}
+
+// heartbeat says that it leads in the term in which the other node is.
+func (g ghost) heartbeat(to *Node) (agreed bool) {
+	g.t.Helper()
+	return g.send(to, &raft.AppendEntriesRequest{RPCHeader: g.header(), Term: to.consensus.raft.CurrentTerm()})
+}
+
+func (g ghost) send(to *Node, request *raft.AppendEntriesRequest) (agreed bool) {
+	g.t.Helper()
+	var answer raft.AppendEntriesResponse
+	if err := g.transport.AppendEntries(to.self(), to.consensus.address, request, &answer); err != nil {
+		g.t.Fatal(err)
+	}
+	return answer.Success
 }
 
 // install sends a snapshot.
@@ -53,6 +67,15 @@ func (g ghost) install(to *Node, term uint64, meta *raft.SnapshotMeta, data io.R
 		Configuration: raft.EncodeConfiguration(meta.Configuration), ConfigurationIndex: meta.ConfigurationIndex,
 	}, &answer, data)
 	return answer, err
+}
+
+// handOver has a node stand for election at once.
+func (g ghost) handOver(to *Node) {
+	g.t.Helper()
+	var answer raft.TimeoutNowResponse
+	if err := g.transport.TimeoutNow(to.self(), to.consensus.address, &raft.TimeoutNowRequest{RPCHeader: g.header()}, &answer); err != nil {
+		g.t.Fatal(err)
+	}
 }
 
 // votes reports whether a node votes in a term for this one, whose log has that end.
