@@ -41,6 +41,15 @@ func TestProofBesideRemoval(t *testing.T) {
 			}
 			eventually(t, "nothing is under way", func() bool { return leader.consensus.calls.calls.Load() == 0 })
 			roads[other.ID()].hold(true, true)
+			// One that was begun before may still be answered, and Raft takes that for the read's.
+			acks := leader.consensus.acks
+			begun := func() uint64 {
+				acks.mu.Lock()
+				defer acks.mu.Unlock()
+				return acks.begun
+			}
+			before := begun()
+			eventually(t, "another heartbeat is begun", func() bool { return begun() > before })
 			read := make(chan error)
 			go func() {
 				_, err := leader.Get(bounded(t), "k")
