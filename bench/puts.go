@@ -73,3 +73,18 @@ func putter(n *node.Node) func(key int) error {
 		return err
 	}
 }
+
+// putsBeside is the puts a second of one way to put, as a part of those of another.
+func putsBeside(ctx context.Context, s size, name string, put func(int) error, besideName string, beside func(int) error) ([]finding, error) {
+	arm := func(put func(int) error) func() (float64, error) {
+		return func() (float64, error) { return putRate(s.duration, put) }
+	}
+	puts, err := interleave(ctx, s.samples, arm(put), arm(beside))
+	if err != nil {
+		return nil, err
+	}
+	return []finding{{samples: ratios(puts[0], puts[1]), compare: map[string]float64{
+		name:       median(puts[0]),
+		besideName: median(puts[1]),
+	}}}, nil
+}

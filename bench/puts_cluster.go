@@ -27,17 +27,7 @@ var putsCluster = &measure{
 			return nil, err
 		}
 		defer bare.stop()
-		arm := func(put func(int) error) func() (float64, error) {
-			return func() (float64, error) { return putRate(s.duration, put) }
-		}
-		puts, err := interleave(ctx, s.samples, arm(putter(c.leader)), arm(bare.putter()))
-		if err != nil {
-			return nil, err
-		}
-		return []finding{{samples: ratios(puts[0], puts[1]), compare: map[string]float64{
-			"puts/s, three nodes":        median(puts[0]),
-			"puts/s, three of bare raft": median(puts[1]),
-		}}}, nil
+		return putsBeside(ctx, s, "puts/s, three nodes", putter(c.leader), "puts/s, three of bare raft", bare.putter())
 	},
 }
 

@@ -24,16 +24,6 @@ var putsEmbedded = &measure{
 			return nil, err
 		}
 		defer bare.stop()
-		arm := func(put func(int) error) func() (float64, error) {
-			return func() (float64, error) { return putRate(s.duration, put) }
-		}
-		puts, err := interleave(ctx, s.samples, arm(putter(n)), arm(bare.putter()))
-		if err != nil {
-			return nil, err
-		}
-		return []finding{{samples: ratios(puts[0], puts[1]), compare: map[string]float64{
-			"puts/s, node":              median(puts[0]),
-			"puts/s, raft and raft-wal": median(puts[1]),
-		}}}, nil
+		return putsBeside(ctx, s, "puts/s, node", putter(n), "puts/s, raft and raft-wal", bare.putter())
 	},
 }

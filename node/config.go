@@ -199,7 +199,7 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.Subjects.Check(); err != nil {
-		return badOption(err)
+		return badConfig("%s: %w", field("Subjects"), err)
 	}
 	return nil
 }

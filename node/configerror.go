@@ -42,7 +42,7 @@ func badConfig(format string, args ...any) error {
 	return e
 }
 
-// badOption is about options that others check.
+// badOption is about an option that package fanout has refused.
 func badOption(err error) error {
 	e := &ConfigError{reason: err}
 	if option, ok := errors.AsType[*fanout.OptionError](err); ok {
