@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -84,6 +85,8 @@ func serviceError(err error) error {
 		code = nats.CodeUnavailable
 	case errors.Is(err, ErrUnknownOutcome):
 		code = nats.CodeUnknown
+	case errors.Is(err, context.DeadlineExceeded): // of what changes nothing, or was not begun
+		code = nats.CodeUnavailable
 	}
 	return &nats.Error{Code: code, Description: plain(err)}
 }

@@ -37,6 +37,8 @@ func TestWireErrors(t *testing.T) {
 		{raftError(raft.ErrRaftShutdown), nats.CodeUnknown},
 		{raftError(raft.ErrAbortedByRestore), nats.CodeUnknown},
 		{raftError(errors.New("disk on fire")), nats.CodeUnknown},
+		{fmt.Errorf("%w: %w", ErrUnknownOutcome, context.DeadlineExceeded), nats.CodeUnknown},
+		{errBackupStart, nats.CodeUnavailable},
 		{context.Canceled, nats.CodeInternal},
 	} {
 		err := serviceError(c.err)

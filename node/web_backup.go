@@ -20,6 +20,9 @@ const (
 	backupStall = 30 * time.Second // for the next bytes to get through
 )
 
+// errBackupStart is why a backup is not begun: a leader is needed, or the revision asked for.
+var errBackupStart = fmt.Errorf("not within %v; repeat, at another node if it is so again: %w", backupStart, context.DeadlineExceeded)
+
 // Headers of a backup over HTTP.
 const (
 	headerBackupCluster  = "Watchcast-Cluster"
@@ -43,7 +46,7 @@ func (n *Node) serveBackup(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), backupStart)
+	ctx, cancel := context.WithTimeoutCause(r.Context(), backupStart, errBackupStart)
 	b, err := n.capture(ctx, opts)
 	cancel()
 	if err != nil {
@@ -108,7 +111,7 @@ func backupOptions(r *http.Request) ([]ReadOption, error) {
 // serveRestore replaces the state of the cluster by the body.
 func (n *Node) serveRestore(w http.ResponseWriter, r *http.Request) {
 	// Before the body is read, so that who waits for 100-continue need not send it.
-	ctx, cancel := context.WithTimeout(r.Context(), backupStart)
+	ctx, cancel := context.WithTimeoutCause(r.Context(), backupStart, errBackupStart)
 	_, err := n.lead(ctx)
 	cancel()
 	if err == nil && r.ContentLength > n.config.MaxRestoreBytes {

@@ -57,7 +57,7 @@ func (c *goClient) do(ctx context.Context, in input) (output, bool) {
 	case errors.Is(err, node.ErrUnknownOutcome):
 		return output{result: unknown}, true
 	case errors.Is(err, node.ErrNotLeader), errors.Is(err, node.ErrNoLeader), errors.Is(err, node.ErrClosed), errors.Is(err, node.ErrBusy),
-		in.operation == get && errors.Is(err, context.DeadlineExceeded):
+		errors.Is(err, context.DeadlineExceeded): // of a write, too: where its time was over before it was begun
 		c.keep(nil)
 		return output{why: n.ID() + ": " + err.Error()}, false
 	}
