@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -16,10 +15,10 @@ import (
 //
 // The ring takes revisions that grow, and so do the indexes of the entries that
 // Raft applies. A snapshot that it restores lies above the last entry and below
-// the next: one that is installed or kept is of a later state, and an operator's
-// gets a new index. The announcer relies on that, but does not break if a
-// snapshot goes back: then entries come that it saw before. It can announce
-// nothing for them, and says so with the first that it did not see.
+// the next, as a rule: one that is installed or kept is of a later state, and an
+// operator's gets a new index. But Raft installs again what it is sent again, and
+// what comes late; then entries come that lie where the ring has been. Of these it
+// tells that something changed, as [wentBack] does.
 type announcer struct {
 	changes func(*raft.Log, any) []Change
 	ring    *fanout.Ring
@@ -30,6 +29,7 @@ type announcer struct {
 	staged   bool   // something is to be flushed
 	replaced bool   // a snapshot was restored, and its index is not known yet
 	untold   error  // watchers are still to be told of a loss, and why
+	back     wentBack
 }
 
 func newAnnouncer(changes func(*raft.Log, any) []Change, o WrapOptions, keep int) *announcer {
@@ -44,14 +44,42 @@ func newAnnouncer(changes func(*raft.Log, any) []Change, o WrapOptions, keep int
 	}
 }
 
-var errAppliedAgain = errors.New("entries were applied that had been applied before, without a restart")
+// batch announces entries that inner has applied, and what it returned for them.
+func (a *announcer) batch(logs []*raft.Log, results []any) {
+	if len(logs) > 0 && logs[0].Index <= a.last {
+		a.below(logs, results)
+		return
+	}
+	a.back = wentBack{}
+	for i, l := range logs {
+		a.entry(l, results[i])
+	}
+	a.flush()
+}
+
+// below announces entries that begin where the ring has been.
+func (a *announcer) below(logs []*raft.Log, results []any) {
+	changed := a.untold != nil
+	a.untold, a.replaced = nil, false // the last Reset is above the snapshot
+	for i, l := range logs {
+		changes, err := a.told(l, results[i])
+		if err != nil {
+			a.losses.add(l.Index, err)
+		}
+		changed = changed || err != nil || len(changes) > 0
+	}
+	if !changed {
+		a.last = max(a.last, logs[len(logs)-1].Index)
+		return
+	}
+	a.known.forget()
+	a.back.at = a.last
+	a.last = a.back.pass(logs, a.losses.logger)
+	a.ring.Reset(a.last)
+}
 
 // entry stages the events of an entry that inner has applied.
 func (a *announcer) entry(l *raft.Log, result any) {
-	if l.Index <= a.last {
-		a.untold = errAppliedAgain
-		return
-	}
 	before := a.last
 	a.last = l.Index
 	switch {
@@ -66,18 +94,24 @@ func (a *announcer) entry(l *raft.Log, result any) {
 			a.ring.Reset(l.Index - 1)
 		}
 	}
-	if l.Type != raft.LogCommand {
-		return
-	}
-	changes, err := a.ask(l, result)
-	if err == nil {
-		err = check(changes)
-	}
+	changes, err := a.told(l, result)
 	if err != nil {
 		a.lose(l.Index, l, err)
 		return
 	}
 	a.push(l, changes)
+}
+
+// told returns what an entry has changed, and why that cannot be told.
+func (a *announcer) told(l *raft.Log, result any) ([]Change, error) {
+	if l.Type != raft.LogCommand {
+		return nil, nil
+	}
+	changes, err := a.ask(l, result)
+	if err != nil {
+		return nil, err
+	}
+	return changes, check(changes)
 }
 
 // ask calls the owner's function. Its panic must not become Raft's.
@@ -168,6 +202,7 @@ func (a *announcer) restored(err error) {
 		return
 	}
 	a.untold = nil
+	a.back = wentBack{}
 	a.replaced = true
 	a.last++
 	a.ring.Reset(a.last)

@@ -77,23 +77,32 @@ type WrapOptions struct {
 //
 // After inner's Restore watchers get [fanout.Reset]. Raft does not tell a state
 // machine the index of the snapshot. So the first Reset stands one above all that
-// was seen before, which is not above the snapshot. With the first entry that
+// was seen before, which is not above that of a later state. With the first entry that
 // follows comes a second one, just below that entry, if there is anything
 // between: only then [fanout.FromRevision] knows that revisions are missing
 // there. If Restore fails, what inner holds is anyone's guess, and watchers get
 // Lagged with the next entry.
+//
+// Raft also restores a snapshot that it is sent again, or late, when it has gone on.
+// Then entries come at revisions that watchers are past, and would not receive. As
+// long as they do, each entry that changes something, or each batch where inner
+// batches, is a Reset above the last one; which is said once in the log. So nothing
+// is left out, but no value is told, and the revisions lie above the log's indexes.
+// It ends when the log has come as far, which takes entries that change nothing,
+// or batches; or with the process.
 //
 // # After a restart
 //
 // Raft applies again what is in its log behind the last snapshot. To watchers that
 // exist by then these entries are news, unless DispatcherOptions.After says up to
 // where they are not. Set it to a revision through which this node announced
-// changes in an earlier run: what [fanout.Dispatcher.Revision] returned, stored
-// by you, best after Raft has shut down. Not to the last index of the log: the
-// end of a log may be uncommitted, and other entries may come in its place. Store
-// it with the log and drop it with the log: a revision that lies ahead of the log
-// silences changes. If there is none, leave After at 0, or make the watchers after
-// a [raft.Raft.Barrier]: a watcher starts with what comes after it was made.
+// changes in an earlier run: the lesser one of what [fanout.Dispatcher.Revision]
+// and [raft.Raft.AppliedIndex] returned, stored by you, best after Raft has shut
+// down. Not to the last index of the log: the end of a log may be uncommitted, and
+// other entries may come in its place. Store it with the log and drop it with the
+// log: a revision that lies ahead of the log silences changes. If there is none,
+// leave After at 0, or make the watchers after a [raft.Raft.Barrier]: a watcher
+// starts with what comes after it was made.
 func Wrap(inner raft.FSM, changes func(entry *raft.Log, result any) []Change, o WrapOptions) (raft.FSM, error) {
 	switch {
 	case inner == nil || changes == nil || o.Ring == nil:

@@ -42,8 +42,7 @@ func wrap(inner raft.FSM, a *announcer) raft.FSM {
 
 func (w *wrapped) Apply(l *raft.Log) any {
 	result := w.inner.Apply(l)
-	w.announcer.entry(l, result)
-	w.announcer.flush()
+	w.announcer.batch([]*raft.Log{l}, []any{result})
 	return result
 }
 
@@ -66,10 +65,7 @@ func (b batcher) ApplyBatch(logs []*raft.Log) []any {
 	if len(results) != len(logs) {
 		return results // Raft panics
 	}
-	for i, l := range logs {
-		b.announcer.entry(l, results[i])
-	}
-	b.announcer.flush()
+	b.announcer.batch(logs, results)
 	return results
 }
 
@@ -81,6 +77,5 @@ type configurationStore struct {
 
 func (s configurationStore) StoreConfiguration(index uint64, c raft.Configuration) {
 	s.store.StoreConfiguration(index, c)
-	s.announcer.entry(&raft.Log{Index: index, Type: raft.LogConfiguration}, nil)
-	s.announcer.flush()
+	s.announcer.batch([]*raft.Log{{Index: index, Type: raft.LogConfiguration}}, []any{nil})
 }
