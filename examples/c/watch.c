@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <nats/nats.h>
 
 /* Where each key stands: the last revision seen of it. Chains in buckets. */
@@ -109,6 +110,12 @@ static void on_reconnect(natsConnection *conn, void *closure) {
     fflush(stdout);
 }
 
+/* For good: it was refused when it came again. SIGUSR1 is waited for below. */
+static void on_closed(natsConnection *conn, void *closure) {
+    (void)conn, (void)closure;
+    kill(getpid(), SIGUSR1);
+}
+
 int main(int argc, char **argv) {
     static struct watch w;
     natsOptions *options = NULL;
@@ -124,6 +131,7 @@ int main(int argc, char **argv) {
     sigemptyset(&stop);
     sigaddset(&stop, SIGINT);
     sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGUSR1);
     sigprocmask(SIG_BLOCK, &stop, NULL);
 
     snprintf(subject, sizeof subject, "watch.%s", argv[2]);
@@ -134,6 +142,8 @@ int main(int argc, char **argv) {
         s = natsOptions_SetMaxReconnect(options, -1);
     if (s == NATS_OK)
         s = natsOptions_SetReconnectedCB(options, on_reconnect, NULL);
+    if (s == NATS_OK)
+        s = natsOptions_SetClosedCB(options, on_closed, NULL);
     if (s == NATS_OK)
         s = natsConnection_Connect(&w.conn, options);
     if (s == NATS_OK)
@@ -149,11 +159,16 @@ int main(int argc, char **argv) {
     printf("watching %s\n", subject);
     fflush(stdout);
     sigwait(&stop, &got);
+    if (got == SIGUSR1) {
+        const char *error = NULL;
+        natsConnection_GetLastError(w.conn, &error);
+        fprintf(stderr, "watch: the connection is closed: %s\n", error && *error ? error : "it was refused");
+    }
 
     natsSubscription_Destroy(events);
     natsSubscription_Destroy(resets);
     natsConnection_Destroy(w.conn);
     natsOptions_Destroy(options);
     nats_Close();
-    return 0;
+    return got == SIGUSR1;
 }

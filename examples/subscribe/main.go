@@ -30,7 +30,10 @@ func main() {
 }
 
 func run(ctx context.Context, url string) error {
-	conn, err := nats.Connect(url)
+	closed := make(chan error, 1)
+	conn, err := nats.Connect(url,
+		nats.MaxReconnects(-1), // a node that is away comes back
+		nats.ClosedHandler(func(c *nats.Conn) { closed <- c.LastError() })) // for good: it was refused
 	if err != nil {
 		return err
 	}
@@ -45,6 +48,10 @@ func run(ctx context.Context, url string) error {
 		return err
 	}
 	fmt.Println("subscribed to watch.> at", conn.ConnectedUrlRedacted())
-	<-ctx.Done()
-	return nil
+	select {
+	case err := <-closed:
+		return fmt.Errorf("the connection is closed: %w", err)
+	case <-ctx.Done():
+		return nil
+	}
 }

@@ -4,11 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/watchcast/watchcast/node"
 )
@@ -74,6 +79,39 @@ func TestSubscribe(t *testing.T) {
 		t.Errorf("printed %q too", lines.Text())
 	}
 	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v; on standard error:\n%s", err, &stderr)
+	}
+}
+
+// TestSubscribeRefused: a client that is refused when it comes again, because there are users
+// now, gives up; the program says so and ends.
+func TestSubscribeRefused(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it takes some seconds
+	defer cancel()
+	open, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open.Start()
+	defer open.Shutdown()
+	cmd := example(ctx, open.ClientURL())
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if lines := bufio.NewScanner(stdout); !lines.Scan() {
+		t.Fatalf("printed nothing; on standard error:\n%s", &stderr)
+	}
+	if err := open.ReloadOptions(&server.Options{Host: "127.0.0.1", Port: open.Addr().(*net.TCPAddr).Port, NoSigs: true, Authorization: "secret"}); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(stderr.String(), "closed") {
 		t.Errorf("%v; on standard error:\n%s", err, &stderr)
 	}
 }

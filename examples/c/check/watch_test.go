@@ -5,10 +5,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -160,6 +163,30 @@ func TestLosses(t *testing.T) {
 	publish("_watch.reset", `{"from":33,"to":39}`)
 	p.expect(`may have missed {"from":33,"to":39}`)
 	p.interrupt()
+}
+
+// TestRefused: a client that is refused when it comes again, because there are users now,
+// gives up; the program says so and ends.
+func TestRefused(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it takes some seconds
+	defer cancel()
+	broker, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker.Start()
+	defer broker.WaitForShutdown()
+	defer broker.Shutdown()
+	p := start(t, ctx, broker.ClientURL(), "*")
+	p.expect("watching watch.*")
+	users := &server.Options{Host: "127.0.0.1", Port: broker.Addr().(*net.TCPAddr).Port, NoSigs: true, NoLog: true, Authorization: "secret"}
+	if err := broker.ReloadOptions(users); err != nil {
+		t.Fatal(err)
+	}
+	err = p.cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(p.stderr.String(), "connection is closed") {
+		t.Errorf("%v; on standard error:\n%s", err, &p.stderr)
+	}
 }
 
 // TestUsage: without a URL and a pattern the program says how it is used.
