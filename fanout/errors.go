@@ -6,8 +6,8 @@ import (
 )
 
 // The outcomes a caller may want to tell apart, beside [CompactedError]. Errors of this
-// package wrap one of them, are a *CompactedError, or are the cause of a context; use
-// [errors.Is] and [errors.As].
+// package wrap one of them, are a *CompactedError, or are the cause of a context, or of
+// RegistryOptions.Snapshot; use [errors.Is] and [errors.As].
 var (
 	// ErrClosed ends a watcher that was stopped, or whose dispatcher ended.
 	ErrClosed = errors.New("fanout: closed")

@@ -84,8 +84,9 @@ func (o *watchOptions) past() string {
 
 // WithBuffer sets how many changes the watcher holds for its consumer, 1 to
 // [MaxBuffer]; the default is the registry's, 10. The slots are allocated when
-// events wait in them. A batch with more matching changes than that can never be
-// received; it is reported as [Lagged]. It conflicts with [Conflate].
+// events wait in them. A batch with more matching changes than that does not fit, and
+// is reported as [Lagged], or ends the watcher with [Cancel]; only one that is read of
+// the history ([FromRevision]) needs no room. It conflicts with [Conflate].
 func WithBuffer(events int) WatchOption {
 	return func(o *watchOptions) error {
 		o.buffer = events

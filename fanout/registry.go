@@ -59,8 +59,9 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 // ctx does, and what it holds by then is discarded. Any goroutine may call it; it
 // waits for nobody but the owner's snapshot ([WithInitial]).
 //
-// Errors wrap [ErrBadKey], [ErrBadOption], [ErrTooManyWatchers], [ErrClosed],
-// or are the cause of ctx.
+// Errors wrap [ErrBadKey], [ErrBadOption], [ErrTooManyWatchers] or [ErrClosed], or
+// are the cause of ctx; with [FromRevision] also a [*CompactedError]; with
+// [WithInitial] also [ErrSnapshot], or what RegistryOptions.Snapshot returned.
 func (r *Registry) WatchKey(ctx context.Context, key string, opts ...WatchOption) (*Watcher, error) {
 	if err := CheckKey(key); err != nil {
 		return nil, err

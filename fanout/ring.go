@@ -230,6 +230,10 @@ func (r *Ring) Flush() {
 // stands at revision, and publishes a [Reset] event in place of what was
 // there. Only the producer goroutine may call it, with a revision above those
 // that were pushed: readers that are further would not see it.
+//
+// A producer whose state has a revision when the ring is new begins with it. Without
+// it the first event that is pushed counts as the first that there was, and
+// [FromRevision] does not refuse a revision that lies before it.
 func (r *Ring) Reset(revision uint64) {
 	r.evict(r.next)
 	r.Push(&Event{Op: Reset, Revision: revision})

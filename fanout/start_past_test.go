@@ -181,6 +181,22 @@ func TestResumeAfterReset(t *testing.T) {
 	})
 }
 
+// TestResumeFromAnEarlierRun: a producer whose state has a revision already says so first.
+func TestResumeFromAnEarlierRun(t *testing.T) {
+	bubble(t, 64, func(t *testing.T, h *harness) {
+		early := h.watchKey(t, "a", FromRevision(5))
+		h.revision = 10
+		h.ring.Reset(10)
+		h.put("a")
+		wantDrain(t, early, 10, 11)
+		_, err := h.registry.WatchKey(t.Context(), "a", FromRevision(5))
+		var compacted *CompactedError
+		if !errors.As(err, &compacted) || compacted.Oldest != 11 {
+			t.Errorf("from 5: %v", err)
+		}
+	})
+}
+
 // TestOps: other operations are left out, also of a batch and of history, and count nowhere.
 func TestOps(t *testing.T) {
 	bubble(t, 64, func(t *testing.T, h *harness) {

@@ -72,7 +72,7 @@ func (w *Watcher) TryNext() (*Event, bool) {
 
 // Start returns the revision at which the watch stands: the watcher receives,
 // or is told that it lost, every matching event with a revision above it, and
-// none below.
+// no other, but for the state that [WithInitial] begins with.
 func (w *Watcher) Start() uint64 {
 	defer runtime.KeepAlive(w)
 	w.inner.mu.Lock()

@@ -60,6 +60,9 @@ func (a *announcer) batch(logs []*raft.Log, results []any) {
 // below announces entries that begin where the ring has been.
 func (a *announcer) below(logs []*raft.Log, results []any) {
 	changed := a.untold != nil
+	if changed {
+		a.losses.add(logs[0].Index, a.untold)
+	}
 	a.untold, a.replaced = nil, false // the last Reset is above the snapshot
 	for i, l := range logs {
 		changes, err := a.told(l, results[i])

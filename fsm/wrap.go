@@ -27,7 +27,8 @@ type Change struct {
 type WrapOptions struct {
 	// Ring takes the events. It must be new, and nobody else may push to it.
 	Ring *fanout.Ring
-	// Logger gets one line a minute while changes cannot be told; nil discards it.
+	// Logger gets one line a minute while changes cannot be told, and one when the
+	// state goes back; nil discards them.
 	Logger *slog.Logger
 }
 
@@ -82,6 +83,10 @@ type WrapOptions struct {
 // between: only then [fanout.FromRevision] knows that revisions are missing
 // there. If Restore fails, what inner holds is anyone's guess, and watchers get
 // Lagged with the next entry.
+//
+// [fanout.FromRevision] counts on that Reset. A machine that keeps its state itself,
+// and has Raft restore nothing at the start (NoSnapshotRestoreOnStart), must not be
+// watched from a revision of before the start: what the snapshot has would be missing.
 //
 // Raft also restores a snapshot that it is sent again, or late, when it has gone on.
 // Then entries come at revisions that watchers are past, and would not receive. As

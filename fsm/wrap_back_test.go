@@ -225,12 +225,17 @@ func TestWrapRestartWhereItWentBack(t *testing.T) {
 // TestWrapGoesBack: whatever happens below what was shown, a watcher hears of it once a batch,
 // and of what changes nothing it does not.
 func TestWrapGoesBack(t *testing.T) {
-	f, ring := wrapLedger(t, &batches{ledger: newLedger()}, func(l *raft.Log, result any) []Change {
+	ring := newRing(t)
+	var log bytes.Buffer
+	f, err := Wrap(&batches{ledger: newLedger()}, func(l *raft.Log, result any) []Change {
 		if string(l.Data) == "x=1" {
 			panic("bad")
 		}
 		return postings(l, result)
-	})
+	}, WrapOptions{Ring: ring, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
 	reader := ring.Cursor(0)
 	defer reader.Close()
 	saw := func(want ...string) {
@@ -255,11 +260,14 @@ func TestWrapGoesBack(t *testing.T) {
 	saw(`5 reset`)
 	batch(3, "nonsense", "")
 	saw()
-	batch(5, "x=1") // what has changed is not known
-	saw(`6 reset`)
 	restore(`{"a`)
 	saw()
-	batch(6, "") // what inner holds is anyone's guess
+	batch(5, "") // what inner holds is anyone's guess
+	saw(`6 reset`)
+	if !strings.Contains(log.String(), "could not be restored") {
+		t.Errorf("logged:\n%s", &log)
+	}
+	batch(6, "x=1") // what has changed is not known
 	saw(`7 reset`)
 	batch(7, "", "c=1", "a=3", "")
 	saw(`10 reset`)
