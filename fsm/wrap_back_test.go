@@ -277,8 +277,10 @@ func TestWrapGoesBack(t *testing.T) {
 	saw(`13 reset`)
 	batch(13, "d=1")
 	saw(`14 reset`)
+	batch(16, "d=3") // the index between was Raft's
+	saw(`16 put d=3 was "1" of 0`)
 	restore(`{}`) // at 20
-	saw(`15 reset`)
+	saw(`17 reset`)
 	batch(21, "d=2")
 	saw(`20 reset`, `21 put d=2 was "" of 0`)
 }
