@@ -25,9 +25,11 @@
 //     its own buffer and nothing else. As a rule those that a consumer waits for
 //     are served first.
 //   - A start is exact. A watcher receives the events above [Watcher.Start] and
-//     none below; what is published after Watch returned lies above. Who begins
-//     with a revision ([FromRevision]) or with the present state ([WithInitial])
-//     sees no gap and no repeat where history, or the state, ends.
+//     none below. What is published after Watch returned lies above, but for what
+//     a state has that is ahead of the ring, and what somebody said to leave out
+//     ([FromRevision], DispatcherOptions.After). Who begins with a revision or with
+//     the present state ([WithInitial]) sees no gap and no repeat where history, or
+//     the state, ends.
 //   - Progress is in order ([WithProgress]): what lies at or below it was received,
 //     or told to be lost, before.
 //   - A faulty state is no panic of the package's. A nil event is left out; a
