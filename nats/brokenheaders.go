@@ -9,8 +9,9 @@ import (
 
 // leftOut is how much of a block of headers the client library may leave out without a word:
 // the blanks before values but for one each. The shortest header that could stand in its
-// place has more, Kv-TTL:1 with a line feed behind an empty line.
-const leftOut = 8
+// place has more, Kv-TTL:1 with a line feed behind an empty line. Each line that was read may
+// lack the one blank and a carriage return, and so make room for it.
+const leftOut, lacking = 8, 2
 
 // brokenHeaders reports whether a request came with headers of which not all could be read.
 //
@@ -29,12 +30,14 @@ func brokenHeaders(req micro.Request) bool {
 	if h == nil {
 		return block > 0
 	}
+	more := leftOut
 	for name, values := range h {
 		for _, value := range values {
 			block -= len(name) + len(": ") + len(value) + len("\r\n")
+			more -= lacking
 		}
 	}
-	return block > len("NATS/1.0\r\n\r\n")+leftOut
+	return block > len("NATS/1.0\r\n\r\n")+max(more, 0)
 }
 
 // messageOf returns the message of a request, nil if it is not where it is looked for.

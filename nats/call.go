@@ -71,6 +71,7 @@ func repeat[T any](ctx context.Context, a *attempts, ask func(context.Context) (
 			}
 		})
 		late := time.After(a.next())
+		var taken chan time.Duration
 		for over := false; !over; {
 			select {
 			case o := <-outcomes:
@@ -82,6 +83,14 @@ func repeat[T any](ctx context.Context, a *attempts, ask func(context.Context) (
 				}
 				over = o.number == n // else there is another in its place
 			case <-late:
+				// Over a slow link it may be on its way still, and another one would be behind it.
+				taken = make(chan time.Duration, 1)
+				wg.Go(func() { a.client.pass(running, taken) })
+			case took := <-taken:
+				if took > firstAttempt {
+					late = time.After(a.time) // it has only just come there
+					continue
+				}
 				over = true
 				if !a.passing(a.client.unanswered(a.subject, nats.ErrTimeout)) {
 					return none, a.failure(ctx)
@@ -186,6 +195,17 @@ func (c *Client) flush(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// pass tells how long it took until the broker had what was sent; or nothing, if that has gone
+// with its connection.
+func (c *Client) pass(ctx context.Context, took chan<- time.Duration) {
+	began, connection := time.Now(), c.o.Conn.Stats().Reconnects
+	c.flush(ctx) // its only errors are that there is no connection, or no time
+	if c.o.Conn.Stats().Reconnects != connection {
+		began = time.Now()
+	}
+	took <- time.Since(began)
 }
 
 // call sends a request until it is answered, and returns the answer, or the [*Error] in

@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/watchcast/watchcast/fanout"
 )
 
-// chunkTime is how long the next chunk of an answer may take.
-const chunkTime = 5 * time.Second
+// chunkTime is how long the next chunk of an answer may take: behind that the service
+// has ended it.
+const chunkTime = AckTime
 
 // Changes is the answer to [Client.List] or [Client.Since]: entries that all stand at
 // one revision. They come as they are taken, a few chunks ahead, so an answer of any

@@ -39,20 +39,22 @@ type ClientOptions struct {
 
 // ClientConn returns options for the connection of a [Client]: connect again for ever,
 // not all clients at the same moment; notice within seconds that a broker is gone without
-// a word, and go on behind no write that failed, which may have been a subscription; and hold
-// back no request while disconnected, which would go out when nobody waits for it any more,
-// and maybe after its id is forgotten. Without the last a write may take effect twice. A
-// dialer of one's own (nats.SetCustomDialer) takes the place of the one in here.
+// a word, and stay where something long is on its way over a slow link; go on behind no write
+// that failed, which may have been a subscription; and hold back no request while disconnected,
+// which would go out when nobody waits for it any more, and maybe after its id is forgotten.
+// Without the last a write may take effect twice. A dialer of one's own (nats.SetCustomDialer)
+// takes the place of the one in here: then a broker that is gone is noticed within seconds where
+// there is a [Watch], else within a minute, and a long value over a slow link may not come.
 func ClientConn() []nats.Option {
 	return []nats.Option{
-		whole(),
+		moving(),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // credentials may be mended
 		nats.ReconnectBufSize(-1),
 		nats.ReconnectWait(200 * time.Millisecond),
 		nats.ReconnectJitter(200*time.Millisecond, 500*time.Millisecond),
-		nats.PingInterval(5 * time.Second),
-		nats.MaxPingsOutstanding(2),
+		nats.PingInterval(clientPing),
+		nats.MaxPingsOutstanding(int(ListingTime / clientPing)), // over a slow link an answer is behind much else
 		nats.FlusherTimeout(5 * time.Second),
 	}
 }

@@ -61,6 +61,7 @@ func (p *pulse) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	p.wg.Go(func() { p.run(ctx) })
+	p.wg.Go(func() { p.listen(ctx) })
 	p.started = true
 	return nil
 }
@@ -188,7 +189,7 @@ func (p *pulse) reset(m *nats.Msg) {
 	}
 }
 
-// run notices silence, and connections that come and go, until ctx ends.
+// run notices connections that come and go, or are dead, until ctx ends.
 func (p *pulse) run(ctx context.Context) {
 	conn := p.c.o.Conn
 	status := conn.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.CLOSED)
@@ -215,13 +216,27 @@ func (p *pulse) run(ctx context.Context) {
 			connections = n
 			p.c.each(func(w *Watch) { w.doubt(doubt{cause: "the connection was lost", loss: true, all: true, ask: true}) })
 		}
+		if p.overdue() && time.Since(probed) > probePause {
+			p.probe(ctx)
+			probed = time.Now()
+		}
+	}
+}
+
+// listen notices silence, until ctx ends. It asks nothing of the connection, of which the
+// client library has the lock for as long as it writes something long.
+func (p *pulse) listen(ctx context.Context) {
+	tick := time.NewTicker(pulseTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 		p.c.each((*Watch).look)
 		if p.overdue() {
 			p.fall("nothing is heard of the leader")
-			if time.Since(probed) > probePause {
-				p.probe(ctx)
-				probed = time.Now()
-			}
 		}
 	}
 }
@@ -247,11 +262,11 @@ func (p *pulse) probe(ctx context.Context) {
 	if !conn.IsConnected() {
 		return
 	}
-	before := conn.Stats().InBytes
+	before := movement(conn)
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	err := conn.FlushWithContext(ctx)
-	if conn.Stats().InBytes != before {
+	if movement(conn) != before {
 		return // over a slow link its answer comes behind much else: a list, say
 	}
 	if err != nil && ctx.Err() == context.DeadlineExceeded {

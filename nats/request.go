@@ -35,7 +35,7 @@ type headers map[string][]string
 // not matter. A name with white space around it passes for none that is known.
 func headersOf(req micro.Request, known ...string) (headers, error) {
 	if brokenHeaders(req) {
-		return nil, &Error{CodeBadRequest, "the headers cannot be read; give each a line with a name, a colon and a value"}
+		return nil, &Error{CodeBadRequest, "the headers cannot be read; give each a line with a name, a colon, a blank and a value"}
 	}
 	var h headers
 next:

@@ -27,9 +27,9 @@ func (c wholeConn) Write(p []byte) (int, error) {
 type wholeDialer struct{ under nats.CustomDialer }
 
 // whole is the option for connections by TCP.
-func whole() nats.Option {
-	return nats.SetCustomDialer(wholeDialer{&net.Dialer{Timeout: nats.DefaultTimeout}})
-}
+func whole() nats.Option { return nats.SetCustomDialer(wholeDialer{dialer()}) }
+
+func dialer() nats.CustomDialer { return &net.Dialer{Timeout: nats.DefaultTimeout} }
 
 // ServiceConn returns the options that the connection of a [Service] or a [Replica] needs:
 // never go on behind a write that failed, which may have been a subscription, so that a leader
