@@ -151,7 +151,7 @@ func (c *heldConn) Dial(network, address string) (net.Conn, error) {
 // client library anything. That nothing is heard of the leader is told all the same.
 func TestSilenceBesideALongWrite(t *testing.T) {
 	l := startHeardLeader(t, 0)
-	held := &heldConn{holding: make(chan struct{}), free: make(chan struct{})}
+	held := &heldConn{holding: make(chan struct{}, 1), free: make(chan struct{})}
 	conn := dial(t, l.broker.ClientURL(), append(ClientConn(), nats.SetCustomDialer(held))...)
 	var err error
 	if l.c, err = NewClient(ClientOptions{Conn: conn}); err != nil {

@@ -181,7 +181,7 @@ func watch(ctx context.Context, f *flags, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer s.stop()
-	out, all := newOutput(f, stdout, s), newCondition(len(f.Patterns))
+	out, all := newOutput(f, stdout, say, s), newCondition(len(f.Patterns))
 	for printed := 0; f.Count == 0 || printed < f.Count; {
 		u, err := s.next(ctx, out.tick())
 		switch {

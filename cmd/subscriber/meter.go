@@ -11,9 +11,10 @@ import (
 )
 
 // meter prints figures of the last second, and of all since the start: a line each
-// time, or in a terminal always the same lines.
+// time, or in a terminal always the same lines, until something else is said below them.
 type meter struct {
 	w      io.Writer
+	say    *sayer
 	from   *followed
 	redraw bool
 	drawn  int // lines that are on the terminal
@@ -31,9 +32,9 @@ const (
 	lagDigits  = 3
 )
 
-func newMeter(w io.Writer, from *followed, redraw bool) *meter {
+func newMeter(w io.Writer, say *sayer, from *followed, redraw bool) *meter {
 	return &meter{
-		w: w, from: from, redraw: redraw, now: time.Now, since: time.Now(),
+		w: w, say: say, from: from, redraw: redraw, now: time.Now, since: time.Now(),
 		lag: hdrhistogram.New(1, longestLag.Microseconds(), lagDigits),
 	}
 }
@@ -73,24 +74,29 @@ func (m *meter) print() error {
 	}
 	var err error
 	if m.redraw {
-		if m.drawn > 0 {
-			fmt.Fprintf(m.w, "\x1b[%dA", m.drawn)
-		}
 		rows := []string{
 			fmt.Sprintf("changes   %d, %.0f/s", m.total, rate),
 			fmt.Sprintf("delay     p50 %s, p99 %s, max %s", at(50), at(99), at(100)),
 			fmt.Sprintf("losses    %d found, %d changes made up for, %d catch-ups", s.Losses, s.Healed, s.CatchUps),
 			fmt.Sprintf("keys      %d, %d updates wait, %s", s.Keys, s.Pending, state),
 		}
-		for _, row := range rows {
-			_, err = fmt.Fprintf(m.w, "\x1b[2K%s\n", row)
-		}
-		m.drawn = len(rows)
+		err = m.say.draw(func(spoke bool) error { return m.draw(rows, spoke) })
 	} else {
 		_, err = fmt.Fprintf(m.w, "changes %d rate %.0f/s delay p50 %s p99 %s max %s losses %d healed %d catch-ups %d keys %d waiting %d %s\n",
 			m.total, rate, at(50), at(99), at(100), s.Losses, s.Healed, s.CatchUps, s.Keys, s.Pending, state)
 	}
 	m.since, m.count = now, 0
 	m.lag.Reset()
+	return err
+}
+
+func (m *meter) draw(rows []string, below bool) (err error) {
+	if m.drawn > 0 && !below {
+		fmt.Fprintf(m.w, "\x1b[%dA", m.drawn)
+	}
+	for _, row := range rows {
+		_, err = fmt.Fprintf(m.w, "\x1b[2K%s\n", row)
+	}
+	m.drawn = len(rows)
 	return err
 }

@@ -18,10 +18,10 @@ type output struct {
 	clock *time.Ticker
 }
 
-func newOutput(f *flags, w io.Writer, s *followed) *output {
+func newOutput(f *flags, w io.Writer, say *sayer, s *followed) *output {
 	if f.Stats {
 		file, ok := w.(*os.File)
-		return &output{meter: newMeter(w, s, ok && term.IsTerminal(int(file.Fd()))), clock: time.NewTicker(time.Second)}
+		return &output{meter: newMeter(w, say, s, ok && term.IsTerminal(int(file.Fd()))), clock: time.NewTicker(time.Second)}
 	}
 	if f.JSON {
 		return &output{print: objects(w)}

@@ -13,8 +13,9 @@ import (
 
 // sayer writes to standard error what is no change. Any goroutine may use it.
 type sayer struct {
-	mu sync.Mutex
-	w  io.Writer
+	mu    sync.Mutex
+	w     io.Writer
+	spoke bool // since draw was called
 }
 
 func newSayer(w io.Writer) *sayer { return &sayer{w: w} }
@@ -23,6 +24,17 @@ func (s *sayer) line(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fmt.Fprintf(s.w, "subscriber: "+format+"\n", args...)
+	s.spoke = true
+}
+
+// draw calls do while nothing is said, with whether something was since the last time: on a
+// terminal that stands where do would draw.
+func (s *sayer) draw(do func(spoke bool) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	spoke := s.spoke
+	s.spoke = false
+	return do(spoke)
 }
 
 // Enabled, Handle, WithAttrs and WithGroup make a sayer write the warnings of a logger, for

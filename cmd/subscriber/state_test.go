@@ -92,7 +92,7 @@ func TestMeter(t *testing.T) {
 	now := at
 	var out bytes.Buffer
 	m := &meter{
-		w: &out, from: &followed{}, redraw: true, now: func() time.Time { return now }, since: at,
+		w: &out, say: newSayer(io.Discard), from: &followed{}, redraw: true, now: func() time.Time { return now }, since: at,
 		lag: hdrhistogram.New(1, longestLag.Microseconds(), lagDigits),
 	}
 	for i := range 100 {
