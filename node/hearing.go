@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"sync"
 	"time"
@@ -58,8 +59,13 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 		n.log.Warn("beacon", "error", err)
 		return
 	}
-	if cluster, ok := n.machine.Cluster(); !ok || cluster.ID != b.Cluster {
-		return // of another cluster on the same brokers; or it is not known yet of which this node is
+	cluster, ok := n.machine.Cluster()
+	switch {
+	case !ok: // of which cluster this node is, is not known yet
+		return
+	case cluster.ID != b.Cluster:
+		n.repeats.log(n.log, slog.LevelError, "subjects", "another cluster has the same subjects at these brokers: both carry out each request, and their events mix; give one of them roots of its own (--watch-root and --kv-root), or brokers", "cluster", b.Cluster, "leader", b.Node)
+		return
 	}
 	n.announced.note(announcement{Cluster: b.Cluster, Term: b.Term, Revision: b.Safe})
 	n.notePublished(b.Published)

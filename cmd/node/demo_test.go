@@ -82,6 +82,24 @@ func TestDemoCommand(t *testing.T) {
 	}
 }
 
+// TestSubjectRoots: with roots of its own a node greets with them, and the writer and clients
+// that have them reach it.
+func TestSubjectRoots(t *testing.T) {
+	p := startProcess(t, []string{"WATCHCAST_KV_ROOT=team.kv"}, "--dev", "--watch-root", "team.watch", "--nats", "127.0.0.1:0", "--http", "off")
+	p.wait(`nats sub -s \S+ team\.watch\.mykey\s+nats req -s \S+ team\.kv\.put\.mykey hello`)
+	events, err := connect(t, p.url()).SubscribeSync("team.watch.demo.count")
+	if err != nil {
+		t.Fatal(err)
+	}
+	startProcess(t, nil, "demo", "--server", p.url(), "--kv-root", "team.kv")
+	if _, err := events.NextMsgWithContext(bounded(t)); err != nil {
+		t.Error(err)
+	}
+	if _, said := command(t, nil, exitUsage, "demo", "--kv-root", "a b"); !strings.HasPrefix(said, `node demo: --kv-root: `) || !strings.Contains(said, `"a b"`) {
+		t.Errorf("said %q", said)
+	}
+}
+
 // TestDemoCommandWithoutNode ends with one line that says what to do, and shows no
 // password, whatever is wrong with the URL.
 func TestDemoCommandWithoutNode(t *testing.T) {

@@ -37,6 +37,7 @@ var fieldFlags = map[string]string{
 	"HTTP":               "--http",
 	"HTTPTLS":            "--http-tls-cert, --http-tls-key",
 	"HTTPTokenFile":      "--http-token-file",
+	"Subjects":           "--watch-root, --kv-root",
 	"MaxLogBytes":        "--max-log-bytes",
 	"MaxRestoreBytes":    "--max-restore-bytes",
 

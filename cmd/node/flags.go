@@ -19,6 +19,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/nats"
 	"github.com/watchcast/watchcast/node"
 )
 
@@ -68,6 +69,9 @@ type flags struct {
 	NATSTLSCert        string `name:"nats-tlscert" placeholder:"FILE" group:"NATS of your own" help:"Certificate (PEM) to show to the brokers, if they ask for one."`
 	NATSTLSKey         string `name:"nats-tlskey" placeholder:"FILE" group:"NATS of your own" help:"Its key."`
 	NATSTLSCA          string `name:"nats-tlsca" placeholder:"FILE" group:"NATS of your own" help:"The CA of the brokers' certificates, if it is none that the system trusts."`
+
+	WatchRoot string `placeholder:"SUBJECT" default:"watch" group:"Subjects" help:"Root of the event subjects (${default}). Clusters that share brokers need roots of their own, both; the same on every node, and at clients."`
+	KVRoot    string `name:"kv-root" placeholder:"SUBJECT" default:"kv" group:"Subjects" help:"Root of the request subjects (${default})."`
 
 	Peers           map[string]string `placeholder:"ID=HOST:PORT,..." mapsep:"," group:"Cluster" help:"The nodes that found the cluster and their Raft addresses, this one included."`
 	Raft            string            `placeholder:"HOST:PORT" group:"Cluster" help:"Listen for the Raft traffic of the other nodes here."`
@@ -187,6 +191,7 @@ func (f *flags) config(log *slog.Logger) node.Config {
 		HTTPTLS:         node.HTTPTLS{Cert: f.HTTPCert, Key: f.HTTPKey},
 		HTTPTokenFile:   f.HTTPToken,
 		Insecure:        f.Insecure,
+		Subjects:        nats.Subjects{Watch: f.WatchRoot, KV: f.KVRoot},
 		Ring:            fanout.RingOptions{Slots: f.RingEvents, MaxBytes: f.RingBytes},
 		Watchers:        fanout.RegistryOptions{MaxWatchers: f.MaxWatchers, Buffer: f.WatchBuffer},
 

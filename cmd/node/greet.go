@@ -38,11 +38,11 @@ func greet(w io.Writer, f *flags, n *node.Node) {
 	fmt.Fprintf(w, `
 Watch a key, and change it from another terminal%[2]s:
 
-  nats sub%[1]s watch.mykey
-  nats req%[1]s kv.put.mykey hello
+  nats sub%[1]s %[3]s.mykey
+  nats req%[1]s %[4]s.put.mykey hello
 
 Ctrl-C stops the node.
-`, server, who)
+`, server, who, f.WatchRoot, f.KVRoot)
 }
 
 // reachable gives a URL to type on this machine for one that names the address

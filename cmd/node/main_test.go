@@ -80,6 +80,7 @@ func TestBadInput(t *testing.T) {
 		{"certificate without the rest", nil, []string{"--dev", "--raft-cert", file, "--raft", "127.0.0.1:0"}, exitUsage, `RaftTLS has Cert ".*file", Key "" and CA ""; give all three files, or none`},
 		{"certificate that is none", nil, []string{"--dev", "--raft-cert", file, "--raft-key", file, "--raft-ca", file, "--raft", "127.0.0.1:0", "--nats", "127.0.0.1:0"}, exitUsage, `RaftTLS: the CA: .*file holds no certificate in PEM`},
 		{"no log at all", nil, []string{"--dev", "--max-log-bytes=1"}, exitUsage, `MaxLogBytes is 1; give 1048576 or more`},
+		{"bad root", nil, []string{"--dev", "--watch-root", "a b"}, exitUsage, `subject root "a b"; give tokens of letters and digits`},
 		{"no backup may come", nil, []string{"--dev", "--max-restore-bytes=-1"}, exitUsage, `MaxRestoreBytes is -1; give 1 or more`},
 		{"bad environment", []string{"WATCHCAST_MAX_PAYLOAD=many"}, nil, exitUsage, `max-payload`},
 		{"missing file", nil, []string{"--config", "/no/such/file"}, exitUsage, `/no/such/file`},

@@ -24,12 +24,16 @@ Exit codes: 0 stopped in order, 1 no connection, 2 wrong flags.`
 
 type demoFlags struct {
 	Server string `short:"s" placeholder:"URL,..." default:"nats://127.0.0.1:4222" help:"NATS servers (${default})."`
+	KVRoot string `name:"kv-root" placeholder:"SUBJECT" default:"kv" help:"Root of the request subjects, as the nodes' own --kv-root (${default})."`
 }
 
 // Validate refuses what no server would make right.
 func (f *demoFlags) Validate() error {
 	if strings.Trim(f.Server, ", ") == "" {
 		return errors.New("--server is empty; give the URL of a server")
+	}
+	if err := (&nats.Subjects{KV: f.KVRoot}).Check(); err != nil {
+		return fmt.Errorf("--kv-root: %w", err)
 	}
 	return nil
 }
@@ -68,7 +72,7 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 	}
 	defer conn.Close()
 	fmt.Fprintln(stdout, "Writing demo.time, demo.count and demo.color every second to", conn.ConnectedUrlRedacted())
-	demo(ctx, remote{conn, say, sameRequest}.put)
+	demo(ctx, remote{conn, f.KVRoot, say, sameRequest}.put)
 	return exitOK
 }
 
@@ -86,6 +90,7 @@ func hint(err error) string {
 // remote writes through the key-value service.
 type remote struct {
 	conn *natsgo.Conn
+	root string // of the request subjects
 	say  func(format string, args ...any)
 	same time.Duration // how long a write that is repeated is the same request
 }
@@ -93,7 +98,7 @@ type remote struct {
 // put repeats a write until it is acknowledged or ctx ends. It is the same request while the
 // cluster is sure to know it, so if only the answer was lost it is not carried out again.
 func (r remote) put(ctx context.Context, key, value string) {
-	m := natsgo.NewMsg("kv.put." + key)
+	m := natsgo.NewMsg(r.root + ".put." + key)
 	m.Data = []byte(value)
 	m.Header.Set(nats.HeaderRequestID, nuid.Next())
 	began := time.Now()

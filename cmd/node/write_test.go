@@ -39,7 +39,7 @@ func TestDemoWriteTakesAnotherID(t *testing.T) {
 	say := func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
 	ctx, cancel := context.WithTimeout(bounded(t), 20*time.Second)
 	defer cancel()
-	remote{connect(t, broker.ClientURL()), say, 3 * writeRetry}.put(ctx, "demo.count", "7")
+	remote{connect(t, broker.ClientURL()), "kv", say, 3 * writeRetry}.put(ctx, "demo.count", "7")
 	if len(ids) != 2 || ids[first] < 2 {
 		t.Errorf("ids were %v; want the first one again and again, and then one more", ids)
 	}
