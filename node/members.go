@@ -11,7 +11,7 @@ import (
 // Member is a node of the cluster.
 type Member struct {
 	ID     string `json:"id"`
-	Raft   string `json:"raft"`   // address at which the other nodes reach it
+	Raft   string `json:"raft"`   // address at which the other nodes reach it; empty if none can
 	Voter  bool   `json:"voter"`  // a non-voter has all data, and counts for no majority
 	Leader bool   `json:"leader"` // as far as the node that was asked knows
 	// Contact is there on the leader only, for the others, once they have answered.
@@ -64,9 +64,13 @@ func (n *Node) membership() Membership {
 func membersOf(servers []raft.Server, leader string) []Member {
 	members := make([]Member, 0, len(servers))
 	for _, s := range servers {
+		address := string(s.Address)
+		if address == string(s.ID) { // it listens nowhere; see [consensus.listen]
+			address = ""
+		}
 		members = append(members, Member{
 			ID:     string(s.ID),
-			Raft:   string(s.Address),
+			Raft:   address,
 			Voter:  s.Suffrage == raft.Voter,
 			Leader: string(s.ID) == leader,
 		})

@@ -185,6 +185,15 @@ func TestWatchMembersEnds(t *testing.T) {
 	}
 }
 
+// TestMemberWithoutAddress: of a node that listens for no others no address is told.
+func TestMemberWithoutAddress(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	if members := n.Members(); len(members) != 1 || members[0] != (Member{ID: n.ID(), Voter: true, Leader: true}) {
+		t.Errorf("the members are %+v", members)
+	}
+}
+
 // TestMembers: on the leader, what it last heard of the others; elsewhere not.
 func TestMembers(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ import (
 
 // ErrUnauthorized says that a node wants a token over HTTP, and was shown none that it
 // knows. Nothing was changed.
-var ErrUnauthorized = errors.New("node: it wants a token, or another one; give the HTTPTokenFile that it has")
+var ErrUnauthorized = errors.New("node: it wants a token, or another one: one of its HTTPTokenFile, as a bearer token or a password")
 
 const (
 	minToken     = 16      // bytes
