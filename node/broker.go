@@ -224,6 +224,8 @@ func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.
 		err = nats.RedactError(target, err)
 		if refusedLogin(err) {
 			err = fmt.Errorf("it refuses the credentials of the node's connection as %s; see that its user, with this password or key, is known there: %w", user, err)
+		} else if errors.Is(err, natsgo.ErrNoServers) {
+			err = fmt.Errorf("%w; is a broker running there?", err)
 		}
 		return nil, fmt.Errorf("node: connect to the broker at %s: %w", nats.Redact(target), err)
 	}

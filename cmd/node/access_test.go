@@ -53,7 +53,7 @@ func TestBadAccess(t *testing.T) {
 		{"password and file", []string{"--nats-url", "nats://a:hidden@127.0.0.1:1", "--nats-nkey", seedFile(t)}, exitUsage, `NATSLogin and the URL nats://127.0.0.1:1 both have credentials; give one`},
 		{"certificate without key", []string{"--nats-url", "nats://127.0.0.1:1", "--nats-tlscert", rubbish}, exitUsage, `NATSTLS: it has Cert .* and Key ""; give both`},
 		{"CA that is none", []string{"--nats-url", "nats://127.0.0.1:1", "--nats-tlsca", rubbish}, exitUsage, `NATSTLS: the CA: .*rubbish`},
-		{"no broker there", []string{"--nats-url", "nats://" + freeport.Address(t)}, exitFailed, `connect to the broker at nats://127.0.0.1:\d+: nats: no servers available`},
+		{"no broker there", []string{"--nats-url", "nats://" + freeport.Address(t)}, exitFailed, `connect to the broker at nats://127.0.0.1:\d+: nats: no servers available for connection; is a broker running there\?`},
 		{"token file", []string{"--http-token-file", "/no/such/file"}, exitUsage, `HTTPTokenFile: open /no/such/file`},
 		{"token too short", []string{"--http-token-file", rubbish}, exitUsage, `HTTPTokenFile: token 1 in .*rubbish has 7 bytes; give 16 or more`},
 		{"HTTP certificate that is none", []string{"--http-tls-cert", rubbish, "--http-tls-key", rubbish}, exitUsage, `HTTPTLS: certificate .*rubbish`},
