@@ -8,9 +8,9 @@
 //
 // Raft calls Apply, ApplyBatch, Snapshot and Restore from one goroutine, and
 // Persist from another while applies go on. [FSM.Get], [FSM.Revision],
-// [FSM.Len], [FSM.Cluster], [FSM.Time], [FSM.NextExpiry], [FSM.List], [FSM.State],
-// [FSM.Backup] and [FSM.Await] may be called from any goroutine at any time; each sees
-// the state between two batches, never within one. A batch waits for
+// [FSM.Len], [FSM.Cluster], [FSM.Time], [FSM.NextExpiry], [FSM.List], [FSM.Since],
+// [FSM.State], [FSM.Backup] and [FSM.Await] may be called from any goroutine at any time;
+// each sees the state between two batches, never within one. A batch waits for
 // the readers that are looking something up and for nobody else: the ring never
 // blocks.
 //
@@ -36,8 +36,8 @@
 // batches, nor on whether a replica read it from the start or came by a
 // snapshot. There is no clock and no random number in here; the time of a
 // change is the one the leader wrote into the log entry, in UTC and to the
-// nanosecond, and when keys expire is measured by what commands say ([Stamp]). Replicas in the same state write the same snapshot, byte for
-// byte. Limits that decide whether a command is refused are constants of the
+// nanosecond, and when keys expire is measured by what commands say ([Stamp]).
+// Replicas in the same state write the same snapshot, byte for byte. Limits that decide whether a command is refused are constants of the
 // program or of the cluster, never options of a node.
 //
 // # Failure

@@ -27,10 +27,13 @@
 //
 // [Start] starts the node's goroutines; [Node.Close] ends them and waits. A
 // node has those of its parts (Raft, the broker, its two connections to it,
-// HTTP) and eight of its own: the dispatcher, one that follows leadership, one
-// that runs while it leads, one that records how far was announced, one that
-// serves proofs of leadership to reads, one that ends Raft if the node must not go
-// on, and two that follow who belongs to the cluster, and whether this node does. A
+// HTTP) and these of its own: the dispatcher, one that follows leadership, some
+// that run while it leads, one that records how far was announced, one that
+// serves proofs of leadership to reads, one that has snapshots taken when the log
+// has grown, one that looks at snapshots from the leader before Raft does, one that
+// ends Raft if the node must not go on, and two that follow who belongs to the
+// cluster, and whether this node does. With an embedded broker one cuts off slow
+// clients, and where that has routes one shows them until the leader has been heard. A
 // node that joins has one more until it has joined. A Raft port has two that accept
 // connections.
 //

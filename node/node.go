@@ -377,7 +377,8 @@ func (n *Node) Leader() string {
 	return string(id)
 }
 
-// Revision returns the revision of the last change that this node has applied.
+// Revision returns the revision of the last command that this node has applied, also of
+// one that was refused.
 func (n *Node) Revision() uint64 { return n.machine.Revision() }
 
 // NATSURL returns the URL for NATS clients, without credentials.
