@@ -37,7 +37,8 @@
 // snapshot. There is no clock and no random number in here; the time of a
 // change is the one the leader wrote into the log entry, in UTC and to the
 // nanosecond, and when keys expire is measured by what commands say ([Stamp]).
-// Replicas in the same state write the same snapshot, byte for byte. Limits that decide whether a command is refused are constants of the
+// Replicas in the same state write the same snapshot, byte for byte. Limits that decide
+// whether a command is refused are constants of the
 // program or of the cluster, never options of a node.
 //
 // # Failure
