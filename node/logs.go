@@ -3,9 +3,12 @@ package node
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,12 +33,23 @@ type slogSink struct {
 	repeats *repeats
 }
 
+// ordinaryEnd is what Raft's transport says of a connection that broke; also of each that
+// this node has closed itself, as it does at every orderly end.
+const ordinaryEnd = "failed to decode incoming command"
+
 func (s slogSink) Accept(name string, level hclog.Level, msg string, args ...any) {
 	l := slogLevel(level)
-	if msg == ordinaryElection {
+	if msg == ordinaryElection || msg == ordinaryEnd && slices.ContainsFunc(args, closedHere) {
 		l = slog.LevelDebug
 	}
 	s.repeats.log(s.log.With("part", cmp.Or(name, "raft")), l, name+msg, msg, args...)
+}
+
+// closedHere reports whether an argument of a log line is the error of a connection that this
+// end has closed.
+func closedHere(arg any) bool {
+	err, ok := arg.(error)
+	return ok && errors.Is(err, net.ErrClosed)
 }
 
 func slogLevel(level hclog.Level) slog.Level {

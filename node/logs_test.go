@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // TestRepeatsAreHeldBack: one line of a kind in a period, with the number of
@@ -54,4 +57,25 @@ func TestRepeatsAreHeldBack(t *testing.T) {
 			t.Fatalf("%d kinds are kept, want at most %d", len(r.kinds), repeatKinds+1)
 		}
 	})
+}
+
+// TestOrderlyEndIsNoError: a follower that closes its own connections says nothing of them; one
+// whose connection breaks does.
+func TestOrderlyEndIsNoError(t *testing.T) {
+	t.Parallel()
+	logs := make(map[string]*logged)
+	_, others := split(t, clusterOf(t, 3, func(c *Config) {
+		logs[c.ID] = &logged{}
+		c.Logger = slog.New(slog.NewTextHandler(logs[c.ID], nil))
+	}))
+	stop(t, others[0])
+	log := logs[others[0].ID()]
+	if said := log.lines(ordinaryEnd); len(said) > 0 {
+		t.Errorf("the log says %q", said)
+	}
+	sink := slogSink{slog.New(slog.NewTextHandler(log, nil)), newRepeats()}
+	sink.Accept("transport", hclog.Error, ordinaryEnd, "error", syscall.ECONNRESET)
+	if said := log.lines(ordinaryEnd); len(said) != 1 || !strings.Contains(said[0], "level=ERROR") {
+		t.Errorf("of a connection that broke the log says %q", said)
+	}
 }
