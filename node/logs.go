@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 )
 
 // raftLogger returns the logger that Raft and its log store want, writing to
@@ -49,7 +50,7 @@ func (s slogSink) Accept(name string, level hclog.Level, msg string, args ...any
 // end has closed.
 func closedHere(arg any) bool {
 	err, ok := arg.(error)
-	return ok && errors.Is(err, net.ErrClosed)
+	return ok && (errors.Is(err, net.ErrClosed) || errors.Is(err, raft.ErrTransportShutdown))
 }
 
 func slogLevel(level hclog.Level) slog.Level {

@@ -105,3 +105,16 @@ func TestRollingRestart(t *testing.T) {
 		}
 	}
 }
+
+// TestStopHandsOver: when a leader has closed, another node is on its way to lead already. The
+// others need not notice first that it is gone, for which they take six seconds here.
+func TestStopHandsOver(t *testing.T) {
+	t.Parallel()
+	leader, others := split(t, clusterOf(t, 3, func(c *Config) { c.ElectionTimeout = 6 * time.Second }))
+	put(t, leader, "k", "v")
+	before := leader.Status().Term
+	stop(t, leader)
+	if after := max(others[0].Status().Term, others[1].Status().Term); after != before+1 {
+		t.Errorf("behind the end of the leader of term %d the others are in term %d; want one more", before, after)
+	}
+}
