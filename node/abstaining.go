@@ -12,19 +12,20 @@ import (
 // lacks what this snapshot has committed; and what it has stored counts for a majority. Its
 // own election it would begin with a vote, too.
 //
-// The next entry from the leader ends that, as does a restart.
+// The next entry from the leader ends that, as does a restart. After a backup that the node
+// restored alone it takes more; see [standing].
 type abstaining struct {
 	raft.StableStore
 	log *coveredLog
 }
 
-var errNoEnd = errors.New("node: no vote until an entry follows on the snapshot that was received")
+var errNoEnd = errors.New("node: no vote until enough follows on the snapshot that was received")
 
 const lastVoteTerm = "LastVoteTerm" // Raft's key, which it stores first for a vote
 
 // SetUint64 implements [raft.StableStore].
 func (a abstaining) SetUint64(key []byte, value uint64) error {
-	if string(key) == lastVoteTerm && a.log.believed() {
+	if string(key) == lastVoteTerm && (a.log.believed() || a.log.snapshots.owes()) {
 		return errNoEnd
 	}
 	return a.StableStore.SetUint64(key, value)

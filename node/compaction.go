@@ -26,8 +26,10 @@ type compaction struct {
 	// lost, because a start from a snapshot has none of them any more; or until the
 	// snapshot is void, or cannot be finished. See [Node.recorded].
 	recorded func(revision uint64, void <-chan struct{}) error
-	least    int64
-	due      chan struct{} // one slot
+	// restoring returns what to call once another state has come. See [standing.restoring].
+	restoring func() (restored func(), err error)
+	least     int64
+	due       chan struct{} // one slot
 
 	// noting is held from when a snapshot is about to be whole until Raft has noted that
 	// it is, and while another state takes the place of this one. Raft would note the
@@ -54,8 +56,8 @@ const (
 	recordPoll     = 50 * time.Millisecond
 )
 
-func newCompaction(machine raft.BatchingFSM, least int64, revision func() uint64, over func() error, recorded func(uint64, <-chan struct{}) error) *compaction {
-	return &compaction{BatchingFSM: machine, revision: revision, over: over, recorded: recorded, least: least, next: least, due: make(chan struct{}, 1), void: make(chan struct{})}
+func newCompaction(machine raft.BatchingFSM, least int64, revision func() uint64, over func() error, recorded func(uint64, <-chan struct{}) error, restoring func() (func(), error)) *compaction {
+	return &compaction{BatchingFSM: machine, revision: revision, over: over, recorded: recorded, restoring: restoring, least: least, next: least, due: make(chan struct{}, 1), void: make(chan struct{})}
 }
 
 // ApplyBatch implements [raft.BatchingFSM].
@@ -116,10 +118,15 @@ func (c *compaction) Restore(in io.ReadCloser) error {
 	c.mu.Unlock()
 	c.noting.Lock()
 	defer c.noting.Unlock()
+	restored, err := c.restoring()
+	if err != nil {
+		return err
+	}
 	counted := &countingReader{ReadCloser: in}
 	if err := c.BatchingFSM.Restore(counted); err != nil {
 		return err
 	}
+	restored()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.replaced(c.weight, c.entries, counted.n)

@@ -47,7 +47,7 @@ func newWeighed(t *testing.T) *weighed {
 			w.recorded = append(w.recorded, revision)
 		}
 		return w.refuse
-	})
+	}, func() (func(), error) { return func() {}, nil })
 	return w
 }
 

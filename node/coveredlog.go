@@ -16,9 +16,13 @@ import (
 // So of what was dropped it finds the entry that the snapshot ends with, which the
 // leader's entries follow on, and entries of no term, which they replace. Until then the
 // node votes for nobody; see [abstaining].
+//
+// It also finds the one that the snapshot ends with while the log begins behind that: the
+// next leader's entries may take the place of all that is there. Without it that leader would
+// send a snapshot, which may be an older one.
 type coveredLog struct {
 	raft.LogStore
-	snapshots raft.SnapshotStore
+	snapshots *standing
 
 	mu   sync.Mutex
 	gone raft.Log // the end that Raft believes in, of a log that is empty; of index 0 when it is not
@@ -34,15 +38,21 @@ func (c *coveredLog) GetLog(index uint64, l *raft.Log) error {
 	if !errors.Is(err, raft.ErrLogNotFound) {
 		return err
 	}
-	if index > c.end().Index {
-		return err
-	}
 	list, more := c.snapshots.List()
 	if more != nil || len(list) == 0 || index < list[0].Index {
 		return err
 	}
+	first, more := c.LogStore.FirstIndex()
+	switch base := list[0]; { // the newest one is the first
+	case more != nil:
+		return err
+	case first == 0 && index <= max(c.end().Index, c.snapshots.reached()):
+	case first == index+1 && index == base.Index:
+	default:
+		return err
+	}
 	*l = raft.Log{Index: index}
-	if index == list[0].Index { // the newest one is the first
+	if index == list[0].Index {
 		l.Term = list[0].Term
 	}
 	return nil
@@ -53,7 +63,7 @@ func (c *coveredLog) StoreLog(l *raft.Log) error { return c.StoreLogs([]*raft.Lo
 
 // StoreLogs implements [raft.LogStore].
 func (c *coveredLog) StoreLogs(logs []*raft.Log) error {
-	err := c.LogStore.StoreLogs(logs)
+	err := c.snapshots.store(logs, func() error { return c.LogStore.StoreLogs(logs) })
 	if err == nil {
 		c.setGone(raft.Log{})
 	}

@@ -65,7 +65,8 @@ func (l *lateSnapshots) pass(from <-chan raft.RPC) {
 
 // has reports whether the node has what a snapshot from its leader holds. Of another term Raft
 // has more to see to. What is committed is not all here where the node has installed more than
-// that: a backup that it restored alone has taken the place of it.
+// that: a backup that it restored alone has taken the place of it. Nor is it where a snapshot has
+// set it back, behind which it has not applied as much again.
 func (l *lateSnapshots) has(request *raft.InstallSnapshotRequest) bool {
 	r := l.raft.Load()
 	if r == nil || request.Term != r.CurrentTerm() {
@@ -73,7 +74,7 @@ func (l *lateSnapshots) has(request *raft.InstallSnapshotRequest) bool {
 	}
 	index, term := installed(r)
 	same := index == request.LastLogIndex && term == request.LastLogTerm
-	return same || max(index, request.LastLogIndex) <= r.CommitIndex()
+	return same || max(index, request.LastLogIndex) <= min(r.CommitIndex(), r.AppliedIndex())
 }
 
 // installed returns where the state stands that Raft has received, restored or saved last.

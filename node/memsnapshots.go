@@ -5,17 +5,23 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/raft"
 )
 
-// memSnapshots keeps the newest snapshot of a node that writes nothing to a disk. Raft's own
-// store of that kind has one from when it is begun, so that another node may be sent half of
-// it, while it is written to, and keeps one that was cancelled.
+// memSnapshots keeps the snapshots of a node that writes nothing to a disk, until they are
+// removed. Raft's own store of that kind has one from when it is begun, so that another node
+// may be sent half of it, while it is written to, and keeps one that was cancelled.
 type memSnapshots struct {
-	mu   sync.Mutex
-	meta *raft.SnapshotMeta // nil for none
+	mu      sync.Mutex
+	begun   int
+	entries []memSnapshot // the newest one first, in the order of Raft's own store on a disk
+}
+
+type memSnapshot struct {
+	meta raft.SnapshotMeta
 	data []byte
 }
 
@@ -24,32 +30,42 @@ func (m *memSnapshots) Create(version raft.SnapshotVersion, index, term uint64, 
 	if version != 1 {
 		return nil, fmt.Errorf("node: Raft wants a snapshot of version %d", version)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.begun++
 	return &memSink{store: m, meta: raft.SnapshotMeta{
-		Version: version, ID: fmt.Sprintf("%d-%d", term, index), Index: index, Term: term,
+		Version: version, ID: fmt.Sprintf("%d-%d-%d", term, index, m.begun), Index: index, Term: term,
 		Configuration: members, ConfigurationIndex: membersIndex,
 	}}, nil
 }
 
 // List implements [raft.SnapshotStore].
-func (m *memSnapshots) List() ([]*raft.SnapshotMeta, error) {
+func (m *memSnapshots) List() (list []*raft.SnapshotMeta, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.meta == nil {
-		return nil, nil
+	for _, s := range m.entries {
+		list = append(list, &s.meta)
 	}
-	meta := *m.meta
-	return []*raft.SnapshotMeta{&meta}, nil
+	return list, nil
 }
 
 // Open implements [raft.SnapshotStore].
 func (m *memSnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.meta == nil || m.meta.ID != id {
-		return nil, nil, fmt.Errorf("node: there is no snapshot %s any more", id)
+	for _, s := range m.entries {
+		if s.meta.ID == id {
+			return &s.meta, io.NopCloser(bytes.NewReader(s.data)), nil
+		}
 	}
-	meta := *m.meta
-	return &meta, io.NopCloser(bytes.NewReader(m.data)), nil
+	return nil, nil, fmt.Errorf("node: there is no snapshot %s any more", id)
+}
+
+func (m *memSnapshots) remove(id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.entries = slices.DeleteFunc(m.entries, func(s memSnapshot) bool { return s.meta.ID == id })
+	return nil
 }
 
 // memSink takes one snapshot.
@@ -64,9 +80,7 @@ func (s *memSink) ID() string { return s.meta.ID }
 
 func (s *memSink) Write(b []byte) (int, error) { return s.data.Write(b) }
 
-// Close has the snapshot count, unless it was ended before, or a newer one is there: of a later
-// term, as Raft's own store on a disk has it, or further in the same one. What a leader alone
-// had restored may stand far above what the next one has.
+// Close has the snapshot count, unless it was ended before.
 func (s *memSink) Close() error {
 	m := s.store
 	m.mu.Lock()
@@ -75,11 +89,11 @@ func (s *memSink) Close() error {
 		return nil
 	}
 	s.ended = true
-	if m.meta != nil && cmp.Or(cmp.Compare(m.meta.Term, s.meta.Term), cmp.Compare(m.meta.Index, s.meta.Index)) > 0 {
-		return nil
-	}
 	s.meta.Size = int64(s.data.Len())
-	m.meta, m.data = &s.meta, s.data.Bytes()
+	at, _ := slices.BinarySearchFunc(m.entries, s.meta, func(other memSnapshot, own raft.SnapshotMeta) int {
+		return cmp.Or(-cmp.Compare(other.meta.Term, own.Term), -cmp.Compare(other.meta.Index, own.Index))
+	})
+	m.entries = slices.Insert(m.entries, at, memSnapshot{s.meta, s.data.Bytes()})
 	return nil
 }
 

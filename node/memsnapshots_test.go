@@ -7,10 +7,11 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// TestMemSnapshots: only what is whole is shown, the newest of it, and as it was.
+// TestMemSnapshots: of those that the node takes itself only what is whole is shown, the newest
+// of it, and as it was.
 func TestMemSnapshots(t *testing.T) {
 	t.Parallel()
-	store := &memSnapshots{}
+	store := newStanding(&memSnapshots{}, 1, func(_ string, do func() error) error { return do() })
 	term := uint64(2)
 	create := func(index uint64, data string) raft.SnapshotSink {
 		t.Helper()
@@ -21,6 +22,7 @@ func TestMemSnapshots(t *testing.T) {
 		if _, err := sink.Write([]byte(data)); err != nil {
 			t.Fatal(err)
 		}
+		sink.(*standingSink).own = true
 		return sink
 	}
 	want := func(index uint64, data string) {

@@ -265,7 +265,7 @@ func (n *Node) startBroker(ctx context.Context) (err error) {
 
 func (n *Node) startConsensus() error {
 	n.consensus.acquainted = n.acquaint()
-	n.compaction = newCompaction(machine{&learning{FSM: n.machine, learn: n.learnCluster}, n.configured}, n.config.MaxLogBytes, n.machine.Revision, n.over, n.recorded)
+	n.compaction = newCompaction(machine{&learning{FSM: n.machine, learn: n.learnCluster}, n.configured}, n.config.MaxLogBytes, n.machine.Revision, n.over, n.recorded, n.consensus.snapshots.restoring)
 	if err := n.consensus.start(&n.config, n.dir, n.compaction); err != nil {
 		return err
 	}

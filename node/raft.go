@@ -30,7 +30,7 @@ var ErrCorrupt = errors.New("node: corrupt data")
 type consensus struct {
 	logs      *coveredLog
 	stable    raft.StableStore
-	snapshots raft.SnapshotStore
+	snapshots *standing
 	last      uint64 // newest index in log and snapshots when they were opened
 	closers   []io.Closer
 
@@ -61,7 +61,7 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 	n := &consensus{leaders: make(chan bool, 64), acks: newAcks()}
 	if dir == nil {
 		store := raft.NewInmemStore()
-		n.stable, n.snapshots = store, &memSnapshots{}
+		n.stable, n.snapshots = store, newStanding(&memSnapshots{}, 1, func(_ string, do func() error) error { return do() })
 		n.logs = &coveredLog{LogStore: store, snapshots: n.snapshots}
 		return n, nil
 	}
@@ -83,12 +83,14 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.snapshots, err = openSnapshots(dir, logger); err != nil {
+	files, err := openSnapshots(dir, logger)
+	if err != nil {
 		if cause := probe(dir.snapshots()); cause != nil {
 			err = cause // which Raft's error does not wrap
 		}
 		return nil, fmt.Errorf("%w %s: snapshots cannot be stored; %s: %w", ErrDataDir, dir.path, remedy(err), err)
 	}
+	n.snapshots = newStanding(files, snapshotsKept, store.write)
 	n.logs = &coveredLog{LogStore: recent, snapshots: n.snapshots}
 	if n.last, err = log.LastIndex(); err != nil {
 		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)

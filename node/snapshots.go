@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,9 +29,10 @@ const (
 	stateFile  = "state.bin" // what it is written to, which is Raft's, too
 )
 
-// openSnapshots also removes what a crash left of one.
+// openSnapshots also removes what a crash left of one. How many there are is for [standing],
+// because Raft's own store would remove one that was just received for being the oldest.
 func openSnapshots(dir *dataDir, logger hclog.Logger) (*snapshots, error) {
-	store, err := raft.NewFileSnapshotStoreWithLogger(dir.path, snapshotsKept, logger)
+	store, err := raft.NewFileSnapshotStoreWithLogger(dir.path, math.MaxInt, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +57,31 @@ func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, mem
 		return nil, errors.Join(err, more, removeAll(left))
 	}
 	return &snapshotSink{sink, filepath.Join(s.dir, sink.ID()+unfinished)}, nil
+}
+
+// remove removes a snapshot: after a crash all of it is there or none.
+func (s *snapshots) remove(id string) error {
+	path := filepath.Join(s.dir, id)
+	if err := os.Rename(path, path+unfinished); err != nil {
+		return err
+	}
+	if err := syncDir(s.dir); err != nil {
+		return err
+	}
+	return os.RemoveAll(path + unfinished)
+}
+
+// syncDir has the names in a directory on the disk. Windows has no such thing.
+func syncDir(path string) (err error) {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	return dir.Sync()
 }
 
 func removeAll(paths []string) (err error) {

@@ -21,6 +21,9 @@ var errVoid = errors.New("node: another state has taken the place of this one")
 
 // Persist implements [raft.FSMSnapshot].
 func (s *weighedSnapshot) Persist(sink raft.SnapshotSink) error {
+	if in, ok := sink.(*standingSink); ok {
+		in.own = true
+	}
 	counted := &countingSink{SnapshotSink: sink, write: s.compaction.over, whole: s.finish}
 	if err := s.FSMSnapshot.Persist(counted); err != nil {
 		return err
