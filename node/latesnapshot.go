@@ -42,7 +42,10 @@ func (l *lateSnapshots) pass(from <-chan raft.RPC) {
 	for {
 		select {
 		case rpc := <-from:
-			if request, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok {
+			switch request := rpc.Command.(type) {
+			case *raft.AppendEntriesRequest:
+				boundCommit(request)
+			case *raft.InstallSnapshotRequest:
 				if l.has(request) {
 					go l.answer(rpc, request) // which ends with its connection
 					continue
