@@ -96,8 +96,9 @@ const recordPeriod = time.Second // how often the announced revision is recorded
 //
 // Errors wrap [ErrConfig], [ErrDataDir], [ErrCorrupt], [ErrListen], [ErrNotAllowed] or [ErrJoin], the
 // cause of ctx, or, where a broker of NATSURL is not reached or does not let the node in, what package
-// nats.go says of it (ErrNoServers, ErrAuthorization); what had been started is ended again. A node
-// that runs may stop by itself; see [Node.Failed].
+// nats.go says of it (ErrNoServers, ErrAuthorization); what had been started is ended again, which
+// takes as long as [Node.Close] where the node leads already. A node that runs may stop by itself; see
+// [Node.Failed].
 func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -118,7 +119,7 @@ func Start(ctx context.Context, c Config) (_ *Node, err error) {
 	defer func() {
 		if err != nil {
 			n.leave()
-			err = errors.Join(err, n.end())
+			err = errors.Join(err, n.end()) // it may lead already
 		}
 	}()
 	for _, start := range []func() error{n.openData, n.openStores, n.startFanout, func() error { return n.startBroker(ctx) }, n.startConsensus, n.startWeb,
@@ -318,7 +319,6 @@ func (n *Node) Close() error {
 		<-n.closed
 		return n.err
 	}
-	defer n.loseOthers()()
 	n.err = n.end()
 	close(n.closed)
 	return n.err
@@ -328,6 +328,7 @@ func (n *Node) Close() error {
 func (n *Node) closing() bool { return n.leaving.Err() != nil }
 
 func (n *Node) end() error {
+	defer n.loseOthers()()
 	var errs []error
 	for i := len(n.parts) - 1; i >= 0; i-- {
 		if err := n.parts[i].end(); err != nil {
