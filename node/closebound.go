@@ -9,7 +9,8 @@ const closePatience = drainTimeout + transferTime + 4*time.Second
 // loseOthers has Raft lose the others if the end takes too long, until the function that it
 // returns is called. A node whose disk stands still goes on to answer heartbeats, so a leader
 // that has only such nodes keeps its majority, and commits nothing: what it has under way is
-// answered when it does not lead any more. A restore gets the time that it has to settle.
+// answered when it does not lead any more, which is up to a lease later. A restore gets the time
+// that it has to settle.
 func (n *Node) loseOthers() (stop func() bool) {
 	if n.consensus == nil || n.consensus.layer == nil { // it has not come so far, or is alone
 		return func() bool { return true }

@@ -308,8 +308,9 @@ func (n *Node) startWeb() (err error) {
 // Close ends the node: it answers the writes under way, publishes what is
 // committed, hands leadership over, records how far it announced, and ends its
 // goroutines. It takes a few seconds at most, ten and a bit where the others answer and store
-// nothing, unless its disk stands still or the state machine is far behind, which it waits
-// for, and may be called more than once.
+// nothing. If the others are gone, or store nothing, and a write is under way, it takes up to
+// [Config.ElectionTimeout] more: for so long a leader believes that it leads. It waits for as long
+// as its disk stands still, or the state machine is far behind. It may be called more than once.
 func (n *Node) Close() error {
 	n.closeMu.Lock() // writes that came before are in waits after this
 	first := !n.closing()
