@@ -2,6 +2,8 @@ package node
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -61,8 +63,20 @@ func (c *coveredLog) GetLog(index uint64, l *raft.Log) error {
 // StoreLog implements [raft.LogStore].
 func (c *coveredLog) StoreLog(l *raft.Log) error { return c.StoreLogs([]*raft.Log{l}) }
 
-// StoreLogs implements [raft.LogStore].
+// StoreLogs implements [raft.LogStore]. Raft would begin a log below the snapshot that it stands
+// on, where the leader has all entries from the first one on: what is applied would not be theirs.
 func (c *coveredLog) StoreLogs(logs []*raft.Log) error {
+	if last, err := c.LogStore.LastIndex(); err != nil {
+		return err
+	} else if last == 0 {
+		list, err := c.snapshots.List()
+		if err != nil {
+			return err
+		}
+		if len(list) > 0 && !slices.ContainsFunc(list, func(m *raft.SnapshotMeta) bool { return m.Index+1 == logs[0].Index }) {
+			return fmt.Errorf("node: entry %d does not follow on snapshot %s", logs[0].Index, list[0].ID)
+		}
+	}
 	err := c.snapshots.store(logs, func() error { return c.LogStore.StoreLogs(logs) })
 	if err == nil {
 		c.setGone(raft.Log{})

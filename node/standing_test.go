@@ -234,6 +234,24 @@ func TestCrashBeforeVoidIsGone(t *testing.T) {
 	s.follow(s.end(), s.term, 1)
 }
 
+// TestNoLogBelowASnapshot: a node that has restored a backup alone, and was started again, takes
+// no entries from the first one on: its state would not be theirs.
+func TestNoLogBelowASnapshot(t *testing.T) {
+	t.Parallel()
+	s := newSetBack(t, func(*Config) {})
+	b, above, membership := s.node.machine.Backup(), s.node.consensus.raft.LastIndex()+10, s.node.consensus.raft.GetConfiguration()
+	cluster, _ := s.node.machine.Cluster()
+	stop(t, s.node)
+	storeSnapshot(t, s.node.config, b, cluster, above, s.term-1, membership) // of another restore, which a crash cut short
+	s.begin()
+	request := &raft.AppendEntriesRequest{RPCHeader: s.from.header(), Term: s.term, Entries: []*raft.Log{{Index: 1, Term: s.term, Type: raft.LogNoop}}}
+	if s.from.send(s.node, request) {
+		t.Error("it takes the first entry, and has the state of the backup")
+	}
+	s.send()
+	s.follow(s.end(), s.term, 1)
+}
+
 // TestNextLeaderBehindASnapshot: the log of a node begins right behind a snapshot that it was
 // sent. The next leader's entries take the place of all that is there; it needs no snapshot.
 func TestNextLeaderBehindASnapshot(t *testing.T) {
