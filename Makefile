@@ -8,11 +8,13 @@ NATSCLI := v0.5.1
 # The Compose plugin, or the older program of its own.
 COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 export GOFLAGS := -buildvcs=false
+# For --version. The build fails where git refuses a tree that is somebody else's.
+VCS := $(if $(shell git rev-parse HEAD 2>/dev/null),auto,false)
 
 .PHONY: build check format vet staticcheck test race fuzz modules cli natscli engine image demo demo-down e2e bench clean
 
 build: ## node and subscriber, static, in bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o $(BIN)/ ./cmd/...
+	CGO_ENABLED=0 go build -buildvcs=$(VCS) -trimpath -ldflags='-s -w' -o $(BIN)/ ./cmd/...
 
 check: format vet staticcheck test race fuzz modules cli e2e ## what CI runs
 
