@@ -69,7 +69,8 @@ type broker struct {
 	keys   map[string]nkeys.KeyPair
 	wg     sync.WaitGroup
 
-	cut atomic.Uint64 // clients that the node has cut off
+	cut     atomic.Uint64 // clients that the node has cut off
+	repeats *repeats
 
 	routeBase uint64 // added to the ids of routes, which begin anew with each broker
 }
@@ -82,7 +83,7 @@ func startBroker(c *Config) (*broker, error) {
 	if err := errors.Join(checkFree("NATS", c.NATS), checkFree("Routes", c.Routes)); err != nil {
 		return nil, err
 	}
-	b := &broker{config: c, keys: make(map[string]nkeys.KeyPair), routeBase: uint64(rand.Uint32()) << 20}
+	b := &broker{config: c, keys: make(map[string]nkeys.KeyPair), repeats: newRepeats(), routeBase: uint64(rand.Uint32()) << 20}
 	public := make(map[string]string)
 	for _, user := range []string{userPublisher, userService, userClient} {
 		key, err := nkeys.CreateUser()
@@ -98,6 +99,7 @@ func startBroker(c *Config) (*broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.MaxConn = c.shares.clients + ownConns
 	if b.server, err = server.NewServer(o); err != nil {
 		return nil, fmt.Errorf("node: set up the broker: %w", err)
 	}
@@ -220,6 +222,9 @@ func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.
 		}),
 	}, own, options)
 	conn, err := natsgo.Connect(target, options...)
+	for tries := 1; err != nil && b.server != nil && tries < ownTries; tries++ {
+		conn, err = natsgo.Connect(target, options...) // clients may have come before it
+	}
 	if err != nil {
 		err = nats.RedactError(target, err)
 		if refusedLogin(err) {
@@ -261,7 +266,7 @@ func (b *broker) reach(user string) (target string, options []natsgo.Option, err
 	}
 	// Not the URL for clients: if that says TLS, it is not for a connection that
 	// leaves no process.
-	return "nats://" + b.server.Addr().String(), []natsgo.Option{nats.InProcess(b.server), natsgo.Nkey(public, key.Sign)}, nil
+	return "nats://" + b.server.Addr().String(), []natsgo.Option{nats.InProcess(b), natsgo.Nkey(public, key.Sign)}, nil
 }
 
 // interest returns what tells whether anybody subscribes to a subject, here or at a

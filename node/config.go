@@ -86,6 +86,11 @@ type Config struct {
 	// broker's, with NATSURL than the less of this and what that broker takes.
 	// Default 1 MiB.
 	MaxPayload int
+	// MaxClients is how many NATS clients the embedded broker has at a time; others are
+	// refused. Default 65,536, or as many as the limit of open files leaves room for, which
+	// is about five eighths of it: see [ErrOpenFiles]. Where one process runs several nodes,
+	// or has many files open for something else, give less.
+	MaxClients int
 
 	// Raft is where the node listens for the other nodes. Default: nowhere; a
 	// node on its own needs none.
@@ -168,6 +173,8 @@ type Config struct {
 	// Version is shown by the service and by HTTP. Default "0.0.0".
 	Version string
 
+	openFiles       int           // that the process may have; 0: what the system says
+	shares          fileShares    // of these
 	tick            time.Duration // see tickPeriod
 	recordPatience  time.Duration // how long a snapshot waits for the record of what was announced
 	routesAdvertise string        // where brokers tell each other to dial this one's routes, if not where it listens
@@ -201,7 +208,7 @@ func (c *Config) check() error {
 	if err := c.Subjects.Check(); err != nil {
 		return badConfig("%s: %w", field("Subjects"), err)
 	}
-	return nil
+	return c.checkFiles()
 }
 
 func (c *Config) defaults() {

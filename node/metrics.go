@@ -43,6 +43,8 @@ func newMetrics(n *Node) *metrics {
 	add(counter, "watchers_cancelled_total", "In-process watchers that ended because they lagged.", func(s Status) float64 { return float64(s.Events.Cancelled) })
 	add(counter, "watcher_dropped_total", "Events lost to full buffers of in-process watchers.", func(s Status) float64 { return float64(s.Events.Dropped) })
 	add(counter, "dispatcher_gaps_total", "Ranges the dispatcher lost for every in-process watcher.", func(s Status) float64 { return float64(s.Events.Gaps) })
+	add(gauge, "clients", "NATS clients of the embedded broker.", func(s Status) float64 { return float64(s.Clients.Connected) })
+	add(gauge, "clients_limit", "How many of them there may be; others are refused.", func(s Status) float64 { return float64(s.Clients.Limit) })
 	add(counter, "slow_clients_total", "Times that the node or its broker cut off a NATS client that did not take what waited for it; both may count one.", func(s Status) float64 { return float64(s.Slow) })
 	add(gauge, "published_revision", "Revision up to which the broker has every event; 0 where the node does not lead.", func(s Status) float64 {
 		if s.Publish == nil {

@@ -94,7 +94,7 @@ const recordPeriod = time.Second // how often the announced revision is recorded
 // ctx bounds the start, not the node's life; the node
 // runs until [Node.Close].
 //
-// Errors wrap [ErrConfig], [ErrDataDir], [ErrCorrupt], [ErrListen], [ErrNotAllowed] or [ErrJoin], the
+// Errors wrap [ErrConfig], [ErrOpenFiles], [ErrDataDir], [ErrCorrupt], [ErrListen], [ErrNotAllowed] or [ErrJoin], the
 // cause of ctx, or, where a broker of NATSURL is not reached or does not let the node in, what package
 // nats.go says of it (ErrNoServers, ErrAuthorization); what had been started is ended again, which
 // takes as long as [Node.Close] where the node leads already. A node that runs may stop by itself; see

@@ -18,6 +18,7 @@ import (
 type raftPort struct {
 	listener net.Listener
 	secure   *raftTLS
+	door     *door
 	raft     *half
 	http     *half
 	done     chan struct{} // closed by Close
@@ -30,18 +31,18 @@ type raftPort struct {
 
 const (
 	firstByteTimeout = 10 * time.Second // to tell what a connection is for, and to be taken
-	maxFreshConns    = 256
-	lastControl      = ' ' // no request of HTTP begins with this or less
+	lastControl      = ' '              // no request of HTTP begins with this or less
 )
 
 // newRaftPort listens, and takes nothing for Raft until that half is opened. Connections are
-// encrypted if secure is not nil.
-func newRaftPort(addr string, secure *raftTLS) (*raftPort, error) {
+// encrypted if secure is not nil. Those of whom nobody knows yet that he is a node, and
+// those of HTTP, come through the door.
+func newRaftPort(addr string, secure *raftTLS, door *door) (*raftPort, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	p := &raftPort{listener: l, secure: secure, done: make(chan struct{}), fresh: make(map[net.Conn]struct{})}
+	p := &raftPort{listener: l, secure: secure, door: door, done: make(chan struct{}), fresh: make(map[net.Conn]struct{})}
 	p.raft, p.http = newHalf(l.Addr()), newHalf(l.Addr())
 	p.http.open()
 	p.wg.Go(p.accept)
@@ -88,14 +89,19 @@ func (p *raftPort) accept() {
 			}
 			continue
 		}
-		if p.secure != nil {
-			conn = p.secure.server(conn)
-		}
-		if !p.admit(conn) {
+		if _, ok := p.door.enter(conn); !ok {
 			conn.Close()
 			continue
 		}
-		p.wg.Go(func() { p.sort(conn) })
+		if p.secure != nil {
+			conn = p.secure.server(conn)
+		}
+		guest := &peekedConn{Conn: conn, leave: p.door.leave}
+		if !p.admit(guest) {
+			guest.Close()
+			continue
+		}
+		p.wg.Go(func() { p.sort(guest) })
 	}
 }
 
@@ -104,7 +110,7 @@ const acceptPause = 100 * time.Millisecond
 func (p *raftPort) admit(conn net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(p.fresh) >= maxFreshConns {
+	if p.closed {
 		return false
 	}
 	p.fresh[conn] = struct{}{}
@@ -112,14 +118,15 @@ func (p *raftPort) admit(conn net.Conn) bool {
 }
 
 // sort hands conn to whom it is for.
-func (p *raftPort) sort(conn net.Conn) {
+func (p *raftPort) sort(conn *peekedConn) {
 	deadline := time.Now().Add(firstByteTimeout)
 	conn.SetReadDeadline(deadline)
-	r := bufio.NewReaderSize(conn, 16) // as small as it goes; the readers bring their own
+	r := bufio.NewReaderSize(conn.Conn, 16) // as small as it goes; the readers bring their own
 	first, err := r.Peek(1)
 	p.mu.Lock()
 	delete(p.fresh, conn)
 	p.mu.Unlock()
+	conn.r = r
 	if err == nil {
 		err = conn.SetReadDeadline(time.Time{})
 	}
@@ -134,7 +141,7 @@ func (p *raftPort) sort(conn net.Conn) {
 	timeout := time.NewTimer(time.Until(deadline))
 	defer timeout.Stop()
 	select {
-	case to.conns <- &peekedConn{Conn: conn, r: r}:
+	case to.conns <- conn:
 	case <-timeout.C: // nobody takes it: the node starts, or has not been let in yet
 		conn.Close()
 	case <-to.done:
@@ -186,7 +193,17 @@ func (h *half) Close() error {
 // peekedConn is a connection of which something was read already.
 type peekedConn struct {
 	net.Conn
-	r *bufio.Reader
+	r     *bufio.Reader
+	leave func() // the door
+	once  sync.Once
 }
 
 func (c *peekedConn) Read(b []byte) (int, error) { return c.r.Read(b) }
+
+// known has a connection count no more among those of strangers.
+func (c *peekedConn) known() { c.once.Do(c.leave) }
+
+func (c *peekedConn) Close() error {
+	c.known()
+	return c.Conn.Close()
+}

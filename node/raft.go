@@ -220,7 +220,7 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 			return nil, err
 		}
 	}
-	port, err := newRaftPort(c.Raft, n.secure)
+	port, err := newRaftPort(c.Raft, n.secure, newDoor("Raft", c.shares.raft, c.Logger.With("node", c.ID)))
 	if err != nil {
 		return nil, listenError("Raft", c.Raft, err)
 	}

@@ -59,7 +59,7 @@ func raftNode(t *testing.T, files RaftTLS, log *logged) *Node {
 // secureTransport is Raft's on a port of its own, not encrypted if secure is nil.
 func secureTransport(t *testing.T, secure *raftTLS) *raft.NetworkTransport {
 	t.Helper()
-	port, err := newRaftPort("127.0.0.1:0", secure)
+	port, err := newRaftPort("127.0.0.1:0", secure, newDoor("Raft", maxStrangers, testLogger(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

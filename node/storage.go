@@ -110,7 +110,7 @@ func remedy(err error) string {
 		return "make room there, or lift the limit"
 	case readOnly(err):
 		return "check the mount, its owner and permissions"
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+	case noFileLeft(err):
 		return "raise the limit of open files (ulimit -n), of which each client takes one"
 	}
 	return "look after the disk, and after what else is there"
@@ -118,6 +118,10 @@ func remedy(err error) string {
 
 func full(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}
+
+func noFileLeft(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 func readOnly(err error) bool {

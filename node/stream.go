@@ -147,7 +147,11 @@ func (c *streamConn) Read(b []byte) (int, error) {
 	if a == nil {
 		return c.Conn.Read(b)
 	}
-	c.greeted.Do(func() { c.greetErr = a.accepted(c, transportTimeout) })
+	c.greeted.Do(func() {
+		if c.greetErr = a.accepted(c, transportTimeout); c.greetErr == nil {
+			c.nodeKnown()
+		}
+	})
 	if c.greetErr != nil {
 		return 0, io.EOF // what is to be said of it has been said
 	}
@@ -158,6 +162,13 @@ func (c *streamConn) Read(b []byte) (int, error) {
 		a.heardOf(c.peer)
 	}
 	return n, err
+}
+
+// nodeKnown says at the port's door that a node has come.
+func (c *streamConn) nodeKnown() {
+	if guest, ok := c.Conn.(*peekedConn); ok {
+		guest.known()
+	}
 }
 
 // Write writes what comes after the greeting.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	wal "github.com/hashicorp/raft-wal"
@@ -26,7 +27,7 @@ func openLog(dir string, logger hclog.Logger, noSegment func(error)) (*wal.WAL, 
 	}
 	meta := &metadb.BoltMetaDB{}
 	log, err := wal.Open(dir, wal.WithMetaStore(&metadata{meta, noSegment}), wal.WithLogger(logger),
-		wal.WithSegmentFiler(segment.NewFiler(dir, &segmentFiles{walfs.New(), noSegment})))
+		wal.WithSegmentFiler(segment.NewFiler(dir, &segmentFiles{walfs.New(), logger, noSegment})))
 	if err != nil {
 		return nil, nil, errors.Join(err, meta.Close())
 	}
@@ -51,12 +52,24 @@ func (m *metadata) CommitState(s types.PersistentState) error {
 // segmentFiles tells of the segments that it could not make, which the log only logs.
 type segmentFiles struct {
 	*walfs.FS
+	logger hclog.Logger
 	failed func(error)
 }
+
+// Where clients have all files for a moment, the next segment waits for one. Who accepts
+// connections waits for longer between two tries, and so does not come first for ever.
+const (
+	filePatience = 10 * time.Second
+	filePause    = 5 * time.Millisecond
+)
 
 // Create implements [types.VFS].
 func (f *segmentFiles) Create(dir, name string, size uint64) (types.WritableFile, error) {
 	file, err := f.FS.Create(dir, name, size)
+	for end := time.Now().Add(filePatience); noFileLeft(err) && time.Now().Before(end); file, err = f.FS.Create(dir, name, size) {
+		f.logger.Error("no file is left for the next segment of the log, which waits for one; "+remedy(err), "error", err)
+		time.Sleep(filePause)
+	}
 	if err != nil {
 		f.failed(fmt.Errorf("make its next segment, %s of %d bytes: %w", name, size, err))
 	}

@@ -20,6 +20,7 @@ import (
 // web is the node's HTTP server.
 type web struct {
 	url    string
+	door   *door
 	server *http.Server
 	wg     sync.WaitGroup
 	err    error // why it ended; read after wg
@@ -35,7 +36,8 @@ func startWeb(n *Node) (*web, error) {
 	if err != nil {
 		return nil, listenError("HTTP", n.config.HTTP, err)
 	}
-	w := &web{url: "http://" + l.Addr().String()}
+	w := &web{url: "http://" + l.Addr().String(), door: newDoor("HTTP", n.config.shares.http, n.log)}
+	l = webDoor{l, w.door}
 	handler, err := n.guarded(routes(n))
 	if err == nil && n.config.HTTPTLS.on() {
 		w.url = "https://" + l.Addr().String()
@@ -45,7 +47,10 @@ func startWeb(n *Node) (*web, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	w.server = &http.Server{
-		Handler:           bodyInTime(handler),
+		Handler: w.door.lateTo(bodyInTime(handler)),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, webConnKey{}, webConnOf(conn))
+		},
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug), // of who speaks no TLS, say
@@ -119,8 +124,15 @@ type Status struct {
 	NATS     string       `json:"nats"`   // URL for clients
 	Events   fanout.Stats `json:"events"` // of in-process watchers
 	Log      LogSize      `json:"log"`
+	Clients  Clients      `json:"clients"`
 	Slow     uint64       `json:"slow_clients"`        // times that the embedded broker or the node has cut one off; see docs/metrics.md
 	Publish  *Published   `json:"published,omitempty"` // on the leader
+}
+
+// Clients are those of the embedded broker.
+type Clients struct {
+	Connected int `json:"connected"`
+	Limit     int `json:"limit"` // of those that are let in; 0 without an embedded broker
 }
 
 // LogSize is how much of Raft's log a start would apply again, in bytes, which is not all
@@ -154,6 +166,7 @@ func (n *Node) Status() Status {
 		NATS:     n.NATSURL(),
 		Events:   n.registry.Stats(),
 		Log:      n.compaction.logSize(),
+		Clients:  n.broker.clients(),
 		Slow:     n.broker.slowClients(),
 	}
 	if e, _ := n.currentEpoch(); e != nil {

@@ -159,7 +159,7 @@ func TestRaftPort(t *testing.T) {
 	}
 	// Connections that say nothing are bounded, and end with the node.
 	var quiet []net.Conn
-	for range maxFreshConns + 16 {
+	for range n.config.shares.raft + 16 {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
@@ -170,7 +170,7 @@ func TestRaftPort(t *testing.T) {
 	eventually(t, "too many are turned away", func() bool {
 		n.consensus.port.mu.Lock()
 		defer n.consensus.port.mu.Unlock()
-		return len(n.consensus.port.fresh) == maxFreshConns
+		return len(n.consensus.port.fresh) == n.config.shares.raft
 	})
 	for _, conn := range quiet {
 		conn.Close()

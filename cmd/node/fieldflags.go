@@ -17,6 +17,7 @@ var fieldFlags = map[string]string{
 	"NATS":               "--nats",
 	"NATSConfig":         "--nats-config",
 	"MaxPayload":         "--max-payload",
+	"MaxClients":         "--max-clients",
 	"NATSURL":            "--nats-url",
 	"NATSLogin":          "--nats-creds, --nats-nkey",
 	"NATSPublisherURL":   "--nats-publisher-url",

@@ -59,6 +59,7 @@ type flags struct {
 	NATS       string `name:"nats" placeholder:"HOST:PORT" group:"Broker" help:"Listen for NATS clients here (127.0.0.1:4222)."`
 	NATSConfig string `name:"nats-config" placeholder:"FILE" group:"Broker" help:"Users and certificates of the embedded broker: the authorization and tls of a nats-server configuration. Clients need credentials then; the same on every node."`
 	MaxPayload int    `placeholder:"BYTES" default:"1048576" group:"Broker" help:"Longest message the embedded broker takes; a new cluster allows values 4 KiB shorter (${default})."`
+	MaxClients int    `placeholder:"N" group:"Broker" help:"NATS clients of the embedded broker at a time; others are refused (65536, or as many as the limit of open files leaves room for)."`
 
 	NATSURL            string `name:"nats-url" placeholder:"URL,..." group:"NATS of your own" help:"Use an existing NATS cluster instead of the embedded broker; several URLs of it, with user and password where it wants them."`
 	NATSCreds          string `name:"nats-creds" placeholder:"FILE" group:"NATS of your own" help:"Credentials file, instead of user and password."`
@@ -180,6 +181,7 @@ func (f *flags) config(log *slog.Logger) node.Config {
 		ClusterSecret:   f.ClusterSecret,
 		ElectionTimeout: f.ElectionTimeout,
 		MaxPayload:      f.MaxPayload,
+		MaxClients:      f.MaxClients,
 		Raft:            f.Raft,
 		RaftTLS:         node.RaftTLS{Cert: f.RaftCert, Key: f.RaftKey, CA: f.RaftCA},
 		Peers:           f.Peers,
