@@ -67,21 +67,19 @@ func TestMoreClientsThanFiles(t *testing.T) {
 
 	pushed := make(chan struct{})
 	var pushing sync.WaitGroup
-	for range 4 { // who is refused comes again
-		pushing.Go(func() {
-			for {
-				select {
-				case <-pushed:
-					return
-				default:
-				}
-				if conn, err := natsgo.Connect(p.url(), natsgo.NoReconnect()); err == nil {
-					conn.Close()
-				}
+	pushing.Go(func() { // who is refused comes again
+		for {
+			select {
+			case <-pushed:
+				return
+			case <-time.After(5 * time.Millisecond):
 			}
-		})
-	}
-	for i := range 150 { // two segments, and some
+			if conn, err := natsgo.Connect(p.url(), natsgo.NoReconnect()); err == nil {
+				conn.Close()
+			}
+		}
+	})
+	for i := range 70 { // a segment, and some
 		putKey(t, writer, fmt.Sprint("large.", i%10), strings.Repeat("v", 1_000_000))
 	}
 	close(pushed)
@@ -191,7 +189,6 @@ func TestTooFewFiles(t *testing.T) {
 // TestNoFileForAMoment: a node that has no file for the next segment of its log, because for a
 // moment more connections are accepted than are kept, waits for one, and goes on.
 func TestNoFileForAMoment(t *testing.T) {
-	t.Parallel()
 	p := startProcess(t, nil, nodeArgs(t.TempDir())...)
 	p.ready()
 	writer := connect(t, p.url())
@@ -204,11 +201,14 @@ func TestNoFileForAMoment(t *testing.T) {
 		}
 	}
 	limitFiles(nil, &most)
-	limitFiles(&unix.Rlimit{Cur: 3, Max: most.Max}, nil)
 	written := make(chan struct{})
+	for i := range 60 { // most of a segment
+		putKey(t, writer, fmt.Sprint("large.", i%10), strings.Repeat("v", 1_000_000))
+	}
+	limitFiles(&unix.Rlimit{Cur: 3, Max: most.Max}, nil)
 	go func() { // until the test ends, at the latest
 		defer close(written)
-		for i := range 70 { // a segment, and some
+		for i := range 10 { // and some
 			for !writer.IsClosed() {
 				if _, err := tryPut(writer, fmt.Sprint("large.", i%10), strings.Repeat("v", 1_000_000)); err == nil {
 					break
