@@ -10,7 +10,7 @@ import (
 func pipelineTo(t *testing.T, id raft.ServerID, address string) (raft.AppendPipeline, func(previous uint64) error) {
 	t.Helper()
 	c := &consensus{acks: newAcks(), acquainted: acquaintedAs(t, "n0")}
-	transport, err := c.listen(&Config{ID: "n0", Raft: "127.0.0.1:0"}, raftLogger(testLogger(t)))
+	transport, err := c.listen(&Config{ID: "n0", Raft: "127.0.0.1:0", Logger: testLogger(t)}, raftLogger(testLogger(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
