@@ -221,8 +221,9 @@ func (b *broker) connect(user, name string, log *slog.Logger, options ...natsgo.
 			complaints.log(log, slog.LevelWarn, name, "broker connection", "connection", name, "error", err)
 		}),
 	}, own, options)
+	begun := time.Now()
 	conn, err := natsgo.Connect(target, options...)
-	for tries := 1; err != nil && b.server != nil && tries < ownTries; tries++ {
+	for err != nil && b.server != nil && time.Since(begun) < brokerStart {
 		conn, err = natsgo.Connect(target, options...) // clients may have come before it
 	}
 	if err != nil {

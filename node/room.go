@@ -8,9 +8,8 @@ import (
 )
 
 const (
-	ownConns = 2   // of the node at its embedded broker
-	madeRoom = 16  // clients that go for one of these: others may come in its place
-	ownTries = 100 // to make one when the node starts; later there is no end to them
+	ownConns = 2  // of the node at its embedded broker
+	madeRoom = 16 // clients that go for one of these: others may come in its place
 )
 
 // InProcessConn makes one of the node's own connections. Where it has lost one and the broker
