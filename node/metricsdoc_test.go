@@ -27,6 +27,11 @@ func TestMetricsAreDocumented(t *testing.T) {
 		}
 		return slices.Sorted(maps.Keys(found))
 	}
+	for _, name := range []string{"go_goroutines", "process_open_fds"} {
+		if !strings.Contains(body, "\n"+name+" ") {
+			t.Errorf("there is no %s", name)
+		}
+	}
 	there, documented := names(`(?m)^# TYPE (watchcast_\w+)`, body), names("`(watchcast_\\w+)`", string(page))
 	if !slices.Equal(there, documented) {
 		t.Errorf("there are %q; documented are %q", there, documented)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/watchcast/watchcast/fanout"
@@ -88,7 +89,7 @@ func (w *web) stop() error {
 
 func routes(n *Node) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(newMetrics(n))
+	registry.MustRegister(newMetrics(n), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if n.dispatch != nil {
 		registry.MustRegister(n.dispatch)
 	}
