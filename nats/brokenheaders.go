@@ -11,6 +11,12 @@ import (
 // the blanks before values but for one each. The shortest header that could stand in its
 // place has more, Kv-TTL:1 with a line feed behind an empty line. Each line that was read may
 // lack the one blank and a carriage return, and so make room for it.
+//
+// So no size shows a line behind an empty one where many before it lack these, or where the
+// first line has a status. No client library is known that would send such a request by
+// mistake: those of Go, C, Python and Rust write one blank and both ends of each line, so that
+// what an empty line hides stands above the size of what was read, however many lines that
+// are; the one of Java, which writes no blanks, takes no line feed in a value.
 const leftOut, lacking = 8, 2
 
 // brokenHeaders reports whether a request came with headers of which not all could be read.

@@ -31,7 +31,7 @@ func TestBrokenHeadersAreRefused(t *testing.T) {
 		for _, lines := range []string{"Kv-If-Rev: 7\r\ngarbage", "garbage\r\nKv-Request-Id: x", "Kv-If-Rev 7",
 			"X-Other: y\r\n\r\nKv-If-Rev: 7", "\r\nKv-If-Rev: 7", "X-Other: y\n\r\nKv-TTL:1",
 			"A:1\r\nB:2\r\nC:3\r\nD:4\r\n\r\nKv-TTL:1", "A:1\r\nB:2\r\nC:3\r\nD:4\r\nE:5\r\nF:6\r\nG:7\r\n\r\nKv-If-Rev:7",
-			"A:1\nB:2\n\nKv-TTL:1"} {
+			"A:1\nB:2\n\nKv-TTL:1", strings.Repeat("X-Other: y\r\n", 40) + "X-More: y\n\r\nKv-TTL: 1"} {
 			k.sendRaw(subject, r.prefix+".1", lines)
 			if _, a := k.next(r); a.code != CodeBadRequest || !strings.Contains(a.text, "headers cannot be read") {
 				t.Errorf("%s with %q: %+v", subject, lines, a)

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +34,7 @@ const (
 type attempts struct {
 	client  *Client
 	subject string
+	before  error // what the broker had refused last
 	writes  bool
 	time    time.Duration // for the next one
 	pause   time.Duration
@@ -71,7 +71,7 @@ func repeat[T any](ctx context.Context, a *attempts, ask func(context.Context) (
 			}
 		})
 		late := time.After(a.next())
-		var taken chan time.Duration
+		var taken chan passage
 		for over := false; !over; {
 			select {
 			case o := <-outcomes:
@@ -84,15 +84,15 @@ func repeat[T any](ctx context.Context, a *attempts, ask func(context.Context) (
 				over = o.number == n // else there is another in its place
 			case <-late:
 				// Over a slow link it may be on its way still, and another one would be behind it.
-				taken = make(chan time.Duration, 1)
-				wg.Go(func() { a.client.pass(running, taken) })
-			case took := <-taken:
-				if took > firstAttempt {
+				taken = make(chan passage, 1)
+				wg.Go(func() { a.client.pass(running, a, taken) })
+			case p := <-taken:
+				if p.took > firstAttempt {
 					late = time.After(a.time) // it has only just come there
 					continue
 				}
 				over = true
-				if !a.passing(a.client.unanswered(a.subject, nats.ErrTimeout)) {
+				if !a.passing(p.err) {
 					return none, a.failure(ctx)
 				}
 			case <-ctx.Done():
@@ -197,15 +197,24 @@ func (c *Client) flush(ctx context.Context) error {
 	}
 }
 
-// pass tells how long it took until the broker had what was sent; or nothing, if that has gone
-// with its connection.
-func (c *Client) pass(ctx context.Context, took chan<- time.Duration) {
+// passage is how long it took until the broker had what was sent; or nothing, if that has gone
+// with its connection. The error is that of an attempt that has no answer by then.
+type passage struct {
+	took time.Duration
+	err  error
+}
+
+func (c *Client) pass(ctx context.Context, a *attempts, to chan<- passage) {
 	began, connection := time.Now(), c.o.Conn.Stats().Reconnects
 	c.flush(ctx) // its only errors are that there is no connection, or no time
 	if c.o.Conn.Stats().Reconnects != connection {
 		began = time.Now()
 	}
-	took <- time.Since(began)
+	p := passage{time.Since(began), nats.ErrTimeout}
+	if p.took <= firstAttempt && c.denied(ctx, a.before, toPublish, a.subject) {
+		p.err = mayNotAsk(a.subject)
+	}
+	to <- p
 }
 
 // call sends a request until it is answered, and returns the answer, or the [*Error] in
@@ -216,7 +225,7 @@ func (c *Client) call(ctx context.Context, m *nats.Msg, writes bool) (*nats.Msg,
 	if err := context.Cause(ctx); err != nil {
 		return nil, fmt.Errorf("%w: %w", &Error{CodeUnavailable, "nothing was asked"}, err)
 	}
-	a := attempts{client: c, subject: m.Subject, writes: writes}
+	a := attempts{client: c, subject: m.Subject, before: c.o.Conn.LastError(), writes: writes}
 	ask := func(ctx context.Context) (*nats.Msg, error) { return c.attempt(ctx, m) }
 	return repeat(ctx, &a, ask, func(*nats.Msg) {})
 }
@@ -235,22 +244,13 @@ func (c *Client) attempt(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 // unanswered adds what the broker has said about a request that got no answer.
 func (c *Client) unanswered(subject string, err error) error {
 	if c.refused(toPublish, subject) {
-		return fmt.Errorf("nats: this user may not request %s: %w", subject, nats.ErrPermissionViolation)
+		return mayNotAsk(subject)
 	}
 	return err
 }
 
-// What a user may be refused, as the broker writes it before the subject.
-const (
-	toPublish   = "Publish to "
-	toSubscribe = "Subscription to "
-)
-
-// refused reports whether the last thing that the broker has refused is this, on this
-// subject. One that may be heard may not be published on, and the other way round.
-func (c *Client) refused(what, subject string) bool {
-	last := c.o.Conn.LastError()
-	return errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), what+strconv.Quote(subject))
+func mayNotAsk(subject string) error {
+	return fmt.Errorf("nats: this user may not request %s: %w", subject, nats.ErrPermissionViolation)
 }
 
 // errorIn returns the error that a reply carries, if it is one.

@@ -73,7 +73,7 @@ func (c *Client) changes(ctx context.Context, op, pattern string, header nats.He
 		m.Subject += "." + scope // for users that may ask for no more
 	}
 	// A leader that is slow must not be asked for a long answer again and again.
-	a := attempts{client: c, subject: m.Subject, time: longAttempt}
+	a := attempts{client: c, subject: m.Subject, before: c.o.Conn.LastError(), time: longAttempt}
 	ask := func(first context.Context) (*Changes, error) { return c.open(ctx, first, m) }
 	return repeat(first, &a, ask, (*Changes).Close)
 }
@@ -84,6 +84,7 @@ func (c *Client) open(ctx, first context.Context, request *nats.Msg) (_ *Changes
 	l := &Changes{conn: c.o.Conn, ctx: ctx}
 	// Not the connection's own inbox of replies, which knows of one message each.
 	m.Reply = c.o.Conn.NewInbox()
+	before := c.o.Conn.LastError()
 	if l.sub, err = c.o.Conn.SubscribeSync(m.Reply); err != nil {
 		return nil, fmt.Errorf("nats: subscribe for the answer to %s: %w", m.Subject, err)
 	}
@@ -95,7 +96,7 @@ func (c *Client) open(ctx, first context.Context, request *nats.Msg) (_ *Changes
 	if err := c.o.Conn.PublishMsg(&m); err != nil {
 		return nil, fmt.Errorf("nats: request %s: %w", m.Subject, err)
 	}
-	if err := l.receiveFirst(first, c, &m); err != nil {
+	if err := l.receiveFirst(first, c, &m, before); err != nil {
 		return nil, err
 	}
 	h, err := parseChunk(l.next)
@@ -104,8 +105,8 @@ func (c *Client) open(ctx, first context.Context, request *nats.Msg) (_ *Changes
 }
 
 // receiveFirst waits for the first chunk of the answer to a request, and looks now and then
-// whether the user may hear it.
-func (l *Changes) receiveFirst(ctx context.Context, c *Client, request *nats.Msg) (err error) {
+// whether the user may hear it. Before is what the broker had refused last.
+func (l *Changes) receiveFirst(ctx context.Context, c *Client, request *nats.Msg, before error) (err error) {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, longAttempt)
 		l.next, err = l.receive(attempt)
@@ -113,7 +114,7 @@ func (l *Changes) receiveFirst(ctx context.Context, c *Client, request *nats.Msg
 		switch {
 		case err == nil:
 			return nil
-		case c.refused(toSubscribe, request.Reply):
+		case c.denied(ctx, before, toSubscribe, request.Reply):
 			return fmt.Errorf("nats: this user may not hear answers on %s; give the inbox prefix that it may: %w", request.Reply, nats.ErrPermissionViolation)
 		case ctx.Err() != nil || !errors.Is(err, nats.ErrTimeout):
 			return c.unanswered(request.Subject, err)

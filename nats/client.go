@@ -69,6 +69,7 @@ func ClientConn() []nats.Option {
 type Client struct {
 	o     ClientOptions
 	pulse *pulse
+	alone chan struct{} // held by who asks whether a subject may be heard
 
 	mu        sync.Mutex
 	closed    bool
@@ -103,7 +104,7 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{o: o, watches: make(map[*Watch]struct{})}
+	c := &Client{o: o, watches: make(map[*Watch]struct{}), alone: make(chan struct{}, 1)}
 	c.pulse = newPulse(c)
 	return c, nil
 }

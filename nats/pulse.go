@@ -76,7 +76,7 @@ func (p *pulse) subscribe() error {
 		sub, err := conn.Subscribe(subject, handle)
 		if err != nil {
 			p.unsubscribe()
-			return fmt.Errorf("nats: subscribe to %s: %w", subject, err)
+			return cannotSubscribe(subject, err)
 		}
 		p.subs = append(p.subs, sub)
 	}

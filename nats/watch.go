@@ -109,7 +109,9 @@ type WatchStats struct {
 // one. The watch ends with [Watch.Stop], with ctx, or with an error. Errors here wrap
 // [fanout.ErrBadPattern], [fanout.ErrBadOption] or [ErrClientClosed], or are the
 // connection's: [nats.ErrPermissionViolation] for who may not subscribe to the pattern's
-// events, or to the beacon and resets.
+// events, or to the beacon and resets, and [nats.ErrMaxSubscriptionsExceeded] where the broker
+// lets the connection have no more. The latter is told once: the broker names no subscription,
+// and the client library keeps what it said.
 func (c *Client) Watch(ctx context.Context, pattern string, o WatchOptions) (*Watch, error) {
 	if err := fanout.CheckPattern(pattern); err != nil {
 		return nil, err
@@ -125,9 +127,10 @@ func (c *Client) Watch(ctx context.Context, pattern string, o WatchOptions) (*Wa
 		alarm: make(chan struct{}, 1), ready: make(chan struct{}, 1),
 		doubts: 1, // it has nothing yet
 	}
+	before := c.o.Conn.LastError()
 	err := c.listen()
 	if err == nil {
-		err = w.subscribe(ctx)
+		err = w.subscribe(ctx, before)
 	}
 	if err != nil {
 		cancel()
@@ -169,27 +172,27 @@ func (o *WatchOptions) check() error {
 	return nil
 }
 
-// subscribe returns when the broker knows of the subscription.
-func (w *Watch) subscribe(ctx context.Context) (err error) {
+// subscribe returns when the broker knows of the subscription. Before is what the broker had
+// refused last.
+func (w *Watch) subscribe(ctx context.Context, before error) (err error) {
 	subject := w.client.o.Subjects.Events(w.pattern)
 	if w.sub, err = w.client.o.Conn.Subscribe(subject, w.receive); err != nil {
-		return fmt.Errorf("nats: subscribe to %s: %w", subject, err)
+		return cannotSubscribe(subject, err)
 	}
 	w.sub.SetClosedHandler(func(string) { close(w.drained) })
 	err = w.sub.SetPendingLimits(w.o.MaxPending, w.o.MaxPendingBytes)
 	if err == nil {
 		err = w.client.flush(ctx)
 	}
-	for _, s := range []string{subject, w.client.o.Subjects.Beacon(), w.client.o.Subjects.Reset()} {
-		if err == nil && w.client.refused(toSubscribe, s) {
-			subject, err = s, nats.ErrPermissionViolation
-		}
+	if err != nil {
+		err = cannotSubscribe(subject, err)
+	} else {
+		err = w.client.heard(ctx, before, subject)
 	}
 	if err != nil {
 		w.unsubscribe()
-		return fmt.Errorf("nats: subscribe to %s: %w", subject, err)
 	}
-	return nil
+	return err
 }
 
 // unsubscribe waits until no event is being handled any more.

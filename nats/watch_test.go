@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -218,7 +219,7 @@ func TestDeletedKeysAreBounded(t *testing.T) {
 
 // forUser starts a broker for a user who may do what is listed, and for one who may do
 // everything.
-func forUser(t *testing.T, publish, subscribe []string) (c *Client, all *nats.Conn) {
+func forUser(t *testing.T, publish, subscribe []string, options ...nats.Option) (c *Client, all *nats.Conn) {
 	t.Helper()
 	broker, _ := startBroker(t, func(o *server.Options) {
 		o.Users = []*server.User{
@@ -227,7 +228,7 @@ func forUser(t *testing.T, publish, subscribe []string) (c *Client, all *nats.Co
 				Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: subscribe}}},
 		}
 	})
-	c, err := NewClient(ClientOptions{Conn: dial(t, broker.ClientURL(), append(ClientConn(), nats.UserInfo("some", "x"))...)})
+	c, err := NewClient(ClientOptions{Conn: dial(t, broker.ClientURL(), slices.Concat(ClientConn(), []nats.Option{nats.UserInfo("some", "x")}, options)...)})
 	if err != nil {
 		t.Fatal(err)
 	}
