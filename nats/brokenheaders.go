@@ -16,7 +16,8 @@ import (
 // first line has a status. No client library is known that would send such a request by
 // mistake: those of Go, C, Python and Rust write one blank and both ends of each line, so that
 // what an empty line hides stands above the size of what was read, however many lines that
-// are; the one of Java, which writes no blanks, takes no line feed in a value.
+// are; the one of Java, which writes no blanks, takes no line feed in a value. A value of many
+// lines, each with a colon and no blank, and an empty one, could pass where a client lets it.
 const leftOut, lacking = 8, 2
 
 // brokenHeaders reports whether a request came with headers of which not all could be read.

@@ -8,6 +8,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/watchcast/watchcast/internal/freeport"
+	"github.com/watchcast/watchcast/nats"
 )
 
 // TestLeafNode: clients of a leaf node watch, read and write as those of the brokers
@@ -82,4 +83,46 @@ func TestSuperCluster(t *testing.T) {
 		t.Fatal("the node is at both")
 	}
 	wantFarClient(t, n, connect(t, "nats://"+clients[1]))
+}
+
+// TestAccounts: clients of another account that imports what that of the nodes exports watch,
+// read and write as these, whatever the size of an answer.
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	broker := freeport.Address(t)
+	natsServers(t)(sample(t, "accounts.conf", "0.0.0.0:4222", broker), broker)
+	config := single(t)
+	config.NATS, config.NATSURL, config.NATSPublisherURL = "", "nats://service:change-this-2@"+broker, "nats://publisher:change-this-1@"+broker
+	n := lead(t, config)
+	at := "nats://app:change-this-3@" + broker
+	wantFarClient(t, n, connect(t, at))
+	const keys = 3 * nats.MaxOpenChunks // each fills a chunk
+	for i := range keys {
+		put(t, n, fmt.Sprintf("long.%d", i), strings.Repeat("x", nats.ChunkBytes))
+	}
+	c := client(t, at)
+	l, err := c.List(bounded(t), "long.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := 0
+	for _, err := range l.All() {
+		if err != nil {
+			t.Fatalf("after %d entries: %v", listed, err)
+		}
+		listed++
+	}
+	if listed != keys {
+		t.Errorf("%d entries were listed, want %d", listed, keys)
+	}
+	w, err := c.Watch(bounded(t), "long.*", nats.WatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for u := range w.Updates() {
+		if u.Kind == nats.Synced {
+			return
+		}
+	}
+	t.Errorf("the watch has ended: %v", w.Err())
 }
