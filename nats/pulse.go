@@ -209,10 +209,10 @@ func (p *pulse) run(ctx context.Context) {
 			p.c.each(func(w *Watch) { w.end(fmt.Errorf("nats: %w", nats.ErrConnectionClosed)) })
 			return
 		}
+		// The client library also counts the connections on which it is let in by nobody.
 		if !conn.IsConnected() {
 			p.fall("there is no connection")
-		}
-		if n := conn.Stats().Reconnects; n != connections {
+		} else if n := conn.Stats().Reconnects; n != connections {
 			connections = n
 			p.c.each(func(w *Watch) { w.doubt(doubt{cause: "the connection was lost", loss: true, all: true, ask: true}) })
 		}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -160,4 +161,58 @@ func TestTooManySubscriptions(t *testing.T) {
 	if _, err := c.Watch(testContext(t), "k", WatchOptions{Raw: true}); !errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {
 		t.Errorf("the watch: %v", err)
 	}
+}
+
+// TestRefusedConnectionIsOneLoss: a client that is let in no more, as with credentials that have
+// expired, and tries again for ever, has lost its connection once. That is told when it is back.
+func TestRefusedConnectionIsOneLoss(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	var options *server.Options
+	user := func(password string) []*server.User { return []*server.User{{Username: "some", Password: password}} }
+	broker, _ := startBroker(t, func(o *server.Options) {
+		o.Users = user("x")
+		options = o.Clone()
+	})
+	options.Port = broker.Addr().(*net.TCPAddr).Port
+	letIn := func(password string) {
+		t.Helper()
+		o := options.Clone()
+		o.Users = user(password)
+		if err := broker.ReloadOptions(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn := dial(t, broker.ClientURL(), append(ClientConn(), nats.UserInfo("some", "x"), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(0, 0))...)
+	c, err := NewClient(ClientOptions{Conn: conn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	w, err := c.Watch(ctx, "k", WatchOptions{Raw: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	letIn("another")
+	// The pulse looks meanwhile, at each try and each tick.
+	eventually(t, ctx, "it has tried often", func() bool { return conn.Stats().Reconnects > 20 })
+	if n := w.Stats().Losses; n > 1 {
+		t.Errorf("it has lost something %d times", n)
+	}
+	letIn("x")
+	for lost := 0; ; {
+		u, err := w.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.Kind == Lost {
+			if lost++; lost > 1 {
+				t.Fatalf("it is told again: %+v", u)
+			}
+			if conn.IsConnected() {
+				break
+			}
+		}
+	}
+	eventually(t, ctx, "the loss is counted", func() bool { return w.Stats().Losses > 0 })
 }
