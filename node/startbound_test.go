@@ -26,6 +26,9 @@ func TestStartFailsBesideStandingDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitMember(t, other, "n2", true)
+	// With less in its log than the other one has it would not be elected.
+	level := func() bool { return n.consensus.raft.LastIndex() == other.consensus.raft.LastIndex() }
+	eventually(t, "n2 has everything", level)
 	stop(t, n)
 	disk := standingDisk{of: &other.consensus.stable.(*storage).mu}
 	observer := raft.NewObserver(nil, false, func(o *raft.Observation) bool {
@@ -57,6 +60,7 @@ func TestStartFailsBesideStandingDisk(t *testing.T) {
 			return
 		}
 		disk.stand(false) // it was not elected while it asked
+		eventually(t, "n2 has everything", level)
 		stop(t, n)
 	}
 }
