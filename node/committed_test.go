@@ -1,6 +1,8 @@
 package node
 
 import (
+	"bytes"
+	"io"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -55,5 +57,54 @@ func TestCommitBehindASnapshot(t *testing.T) {
 		if got := s.node.consensus.raft.AppliedIndex(); got != above {
 			t.Errorf("it has applied entries up to %d; want %d", got, above)
 		}
+	})
+}
+
+// TestEndThatIsGone: a node got a backup of a leader that restored it with a minority, and then
+// the older snapshot that the next leader goes on from. A later leader finds nothing at the end
+// that the node's log once had, though its own log has the same there.
+func TestEndThatIsGone(t *testing.T) {
+	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
+		nodes := clusterOf(t, 3, adjust)
+		node, others := split(t, nodes)
+		put(t, node, "k", "v")
+		if err := node.consensus.compact(leastTrailing); err != nil {
+			t.Fatal(err)
+		}
+		snapshot, in := newestSnapshot(t, node)
+		data, err := io.ReadAll(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, node, "k", "w")
+		last, term := lastEntry(t, node), node.consensus.raft.CurrentTerm()
+		for _, n := range others {
+			stop(t, n)
+		}
+		from := ghostOf(t, others[0])
+		term++
+		from.append(node, term, last, 3) // and it has not heard yet that they are committed
+		last = raft.Log{Index: last.Index + 3, Term: term}
+		install := func(index, of uint64) {
+			t.Helper()
+			term++
+			meta := *snapshot
+			meta.Index, meta.Term = index, of
+			if answer, err := from.install(node, term, &meta, bytes.NewReader(data)); err != nil || !answer.Success {
+				t.Fatalf("the snapshot at %d: %+v, %v", index, answer, err)
+			}
+		}
+		install(last.Index+1000, term+1)
+		install(snapshot.Index, snapshot.Term)
+		request := &raft.AppendEntriesRequest{RPCHeader: from.header(), Term: term + 1, PrevLogEntry: last.Index, PrevLogTerm: last.Term, LeaderCommitIndex: last.Index}
+		if from.send(node, request) {
+			t.Error("it agrees to an end that it does not have")
+		}
+		if got := node.consensus.raft.AppliedIndex(); got != snapshot.Index {
+			t.Errorf("it has applied entries up to %d; want %d, the snapshot", got, snapshot.Index)
+		}
+		from.append(node, term+1, raft.Log{Index: snapshot.Index, Term: snapshot.Term}, 3)
+		install(snapshot.Index+3, term) // where the log ends, of another term
+		from.append(node, term, raft.Log{Index: snapshot.Index + 3, Term: term - 1}, 3)
 	})
 }

@@ -104,6 +104,22 @@ func (c *coveredLog) DeleteRange(from, to uint64) error {
 	return err
 }
 
+// bringToEnd changes what entries from a leader follow on, where that is at the end which Raft
+// believes in of a log that is empty: Raft compares with that end, and does not look into the
+// log. There is nothing, also where the leader has the same, unless a snapshot ends there.
+func (c *coveredLog) bringToEnd(r *raft.AppendEntriesRequest) {
+	end := c.end()
+	if end.Index == 0 || r.PrevLogEntry != end.Index {
+		return
+	}
+	list, err := c.snapshots.List()
+	if err == nil && len(list) > 0 && list[0].Index == r.PrevLogEntry && list[0].Term == r.PrevLogTerm {
+		r.PrevLogTerm = end.Term
+		return
+	}
+	r.PrevLogTerm = 0
+}
+
 // believed reports whether Raft believes in an end of the log that is neither there nor in the
 // newest snapshot.
 func (c *coveredLog) believed() bool {

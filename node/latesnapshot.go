@@ -19,14 +19,15 @@ import (
 // much is committed.
 type lateSnapshots struct {
 	layer *streamLayer
+	logs  *coveredLog
 	raft  atomic.Pointer[raft.Raft] // nil while it starts
 	rpcs  chan raft.RPC             // for Raft
 	done  chan struct{}
 	wg    sync.WaitGroup
 }
 
-func newLateSnapshots(layer *streamLayer, from <-chan raft.RPC) *lateSnapshots {
-	l := &lateSnapshots{layer: layer, rpcs: make(chan raft.RPC), done: make(chan struct{})}
+func newLateSnapshots(layer *streamLayer, logs *coveredLog, from <-chan raft.RPC) *lateSnapshots {
+	l := &lateSnapshots{layer: layer, logs: logs, rpcs: make(chan raft.RPC), done: make(chan struct{})}
 	l.wg.Go(func() { l.pass(from) })
 	return l
 }
@@ -42,9 +43,11 @@ func (l *lateSnapshots) pass(from <-chan raft.RPC) {
 	for {
 		select {
 		case rpc := <-from:
+			pass := l.hand
 			switch request := rpc.Command.(type) {
 			case *raft.AppendEntriesRequest:
 				boundCommit(request)
+				l.logs.bringToEnd(request)
 			case *raft.InstallSnapshotRequest:
 				if l.has(request) {
 					go l.answer(rpc, request) // which ends with its connection
@@ -54,15 +57,41 @@ func (l *lateSnapshots) pass(from <-chan raft.RPC) {
 				rpc.Reader = newStallingReader(rpc.Reader, func() {
 					l.layer.closeWhere(func(c *streamConn) bool { return c.peer.Node == leader })
 				})
+				pass = l.handWhole
 			}
-			select {
-			case l.rpcs <- rpc:
-			case <-l.done:
+			if !pass(rpc) {
 				return
 			}
 		case <-l.done:
 			return
 		}
+	}
+}
+
+// hand gives Raft a request; false when all ends.
+func (l *lateSnapshots) hand(rpc raft.RPC) bool {
+	select {
+	case l.rpcs <- rpc:
+		return true
+	case <-l.done:
+		return false
+	}
+}
+
+// handWhole returns when Raft has answered, too. It does nothing else meanwhile, and what comes
+// next is looked at with the log that it has then.
+func (l *lateSnapshots) handWhole(rpc raft.RPC) bool {
+	to, answer := rpc.RespChan, make(chan raft.RPCResponse, 1)
+	rpc.RespChan = answer
+	if !l.hand(rpc) {
+		return false
+	}
+	select {
+	case a := <-answer:
+		to <- a // which has room for it
+		return true
+	case <-l.done:
+		return false
 	}
 }
 

@@ -233,7 +233,7 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 		Timeout:         transportTimeout,
 		Logger:          logger.Named("transport"),
 	})
-	n.late = newLateSnapshots(n.layer, transport.Consumer())
+	n.late = newLateSnapshots(n.layer, n.logs, transport.Consumer())
 	n.closers = append(n.closers, transport, n.late, port)
 	return ackTransport{transport, n.acks, n.late}, nil
 }
