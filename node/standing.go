@@ -123,11 +123,18 @@ func (s *standing) reached() (index uint64) {
 	return index
 }
 
+// base returns where the snapshot ends that the others are void for.
+func (s *standing) base() (index, term uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.on.Index, s.on.Term
+}
+
 // store stores entries in Raft's own loop, and removes what is void when they make up for it: before they are
 // acknowledged, and only when they are there. What the snapshot itself makes up for goes first,
 // so that a start finds no log behind another one than that.
 func (s *standing) store(logs []*raft.Log, store func() error) error {
-	if err := s.removeVoid(s.on.Index, s.on.Term); err != nil {
+	if err := s.removeVoid(s.base()); err != nil {
 		return err
 	}
 	if err := store(); err != nil {
