@@ -246,6 +246,32 @@ func TestLogIsBounded(t *testing.T) {
 	published.noResets()
 }
 
+// TestDroppedEntriesAreGone: what a snapshot has taken the place of, and was dropped, is not sent
+// to a node that lags, also if the file of the log still has it.
+func TestDroppedEntriesAreGone(t *testing.T) {
+	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
+		config := single(t)
+		adjust(&config)
+		n := lead(t, config)
+		for range 5 {
+			put(t, n, "k", "v")
+		}
+		if err := n.consensus.compact(2); err != nil {
+			t.Fatal(err)
+		}
+		first, err := n.consensus.logs.FirstIndex()
+		if err != nil || first < 3 {
+			t.Fatalf("the log begins at %d, %v", first, err)
+		}
+		for index := range first + 1 {
+			var l raft.Log
+			if err := n.consensus.logs.GetLog(index, &l); errors.Is(err, raft.ErrLogNotFound) != (index < first) {
+				t.Errorf("entry %d of a log that begins at %d: %v", index, first, err)
+			}
+		}
+	})
+}
+
 // snapshotBegun returns when a node is making a snapshot, and later what became of it.
 func snapshotBegun(t *testing.T, n *Node) (ended <-chan error) {
 	t.Helper()

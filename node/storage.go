@@ -64,6 +64,17 @@ func (s *storage) write(what string, do func() error) error {
 	return err
 }
 
+// GetLog implements [raft.LogStore]. The log store goes on finding what was deleted at its
+// beginning, as long as it is in the newest segment.
+func (s *storage) GetLog(index uint64, l *raft.Log) error {
+	if first, err := s.FirstIndex(); err != nil {
+		return err
+	} else if index < first {
+		return raft.ErrLogNotFound
+	}
+	return s.WAL.GetLog(index, l)
+}
+
 // StoreLog implements [raft.LogStore].
 func (s *storage) StoreLog(l *raft.Log) error {
 	return s.write("append to the Raft log", func() error { return s.WAL.StoreLog(l) })
