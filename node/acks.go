@@ -81,11 +81,13 @@ func (a *acks) next() <-chan struct{} {
 	return a.changed
 }
 
-// ackTransport is Raft's transport, and notes what the others agree to.
+// ackTransport is Raft's transport, and notes what the others agree to, and whether one of them
+// takes no entries from the first one on, which is said on refused; see [Node.sendSnapshot].
 type ackTransport struct {
 	*raft.NetworkTransport
-	acks *acks
-	late *lateSnapshots
+	acks    *acks
+	late    *lateSnapshots
+	refused chan<- struct{}
 }
 
 // Consumer implements [raft.Transport].
@@ -98,6 +100,12 @@ func (t ackTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress,
 	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
 	if err == nil && resp.Term <= args.Term { // a higher one follows somebody else
 		t.acks.note(id, ack{term: args.Term, begun: begun, heard: time.Now(), lastIndex: resp.LastLog})
+		if !resp.Success && args.PrevLogEntry == 0 && len(args.Entries) > 0 {
+			select {
+			case t.refused <- struct{}{}:
+			default:
+			}
+		}
 	}
 	return err
 }

@@ -154,11 +154,14 @@ func (c *compaction) trailing() uint64 {
 	return uint64(max(c.least/2/average, leastTrailing))
 }
 
-// compact takes the snapshots that are due.
+// compact takes the snapshots that are due, or that another node needs.
 func (n *Node) compact(ctx context.Context) {
 	for {
 		select {
 		case <-n.compaction.due:
+		case <-n.consensus.refused:
+			n.sendSnapshot()
+			continue
 		case <-ctx.Done():
 			return
 		}
@@ -183,6 +186,36 @@ func (n *consensus) compact(trailing uint64) error {
 		return err
 	}
 	return nil
+}
+
+// sendSnapshot has Raft send a snapshot to a node that refuses the entries from the first one on.
+// No node does that but one that has another state than they lead to: it has restored a backup
+// alone. Raft would go on to send them for as long as it has the first one.
+func (n *Node) sendSnapshot() {
+	again, err := n.consensus.dropFirst(n.compaction.trailing())
+	switch {
+	case n.closing():
+	case err != nil:
+		n.repeats.log(n.log, slog.LevelWarn, "refused", "another node has restored a backup alone, and cannot follow before this one has taken a snapshot; it is tried again", "error", err)
+	case again:
+		n.log.Info("took a snapshot for another node, which has restored a backup alone")
+	}
+}
+
+// dropFirst has a snapshot take the place of the first entry at least, if it is still there, and
+// of all but so many.
+func (n *consensus) dropFirst(trailing uint64) (dropped bool, err error) {
+	first, err := n.logs.FirstIndex()
+	if err != nil || first != 1 {
+		return false, err
+	}
+	last, err := n.logs.LastIndex()
+	if err != nil {
+		return false, err
+	}
+	before := n.raft.ReloadableConfig()
+	err = n.compact(min(trailing, last-1))
+	return err == nil, errors.Join(err, n.raft.ReloadConfig(before))
 }
 
 // over says why this node finishes no snapshot any more: Raft does not end before it is done

@@ -30,14 +30,51 @@ func TestRestoreBelowOldLeader(t *testing.T) {
 // what they have. To restore again makes all the same.
 func TestRestoreAgainBelow(t *testing.T) {
 	below(t, func(t *testing.T, w *network, old *Node) {
-		const above = 1000
-		b, last := old.machine.Backup(), old.Revision()
-		cluster, _ := old.machine.Cluster()
-		if err := b.MoveTo(cluster, last+above); err != nil {
-			t.Fatal(err)
+		restoreAlone(t, old)
+	})
+}
+
+// restoreAlone has a leader that has lost the others restore what it has, far above.
+func restoreAlone(t *testing.T, leader *Node) {
+	t.Helper()
+	const above = 1000
+	b, last := leader.machine.Backup(), leader.Revision()
+	cluster, _ := leader.machine.Cluster()
+	if err := b.MoveTo(cluster, last+above); err != nil {
+		t.Fatal(err)
+	}
+	err := within(t, "restore", func() error { return leader.install(b, last+above, 0) }) // without the barrier
+	wantOneLine(t, err, ErrUnknownOutcome, "restore it again")
+}
+
+// TestFollowsAfterARestoreAlone: a leader that lost the others within a restore follows the next
+// one, which has all entries from the first one on, and no backup is restored again. It takes
+// none of them, so that leader has a snapshot take the place of the first.
+func TestFollowsAfterARestoreAlone(t *testing.T) {
+	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
+		w := newNetwork(t, adjust)
+		old, others := split(t, w.nodes)
+		put(t, old, "k", "v")
+		watcher := watch(t, old, "after")
+		w.apart(old).each(func(k *link) { k.refuse(true) })
+		restoreAlone(t, old)
+		next := leaderAmong(t, others)
+		put(t, next, "next", "v")
+		w.apart(old).heal()
+		sameState(t, w.nodes)
+		for _, n := range others {
+			if n != next {
+				stop(t, n)
+			}
 		}
-		err := within(t, "restore", func() error { return old.install(b, last+above, 0) }) // without the barrier
-		wantOneLine(t, err, ErrUnknownOutcome, "restore it again")
+		last := put(t, next, "after", "v") // a majority with the one that was behind
+		if e, err := old.Get(bounded(t), "after", Stale(last)); err != nil || string(e.Value) != "v" {
+			t.Errorf("it has %+v, %v", e, err)
+		}
+		told(t, old, watcher, "after", "v")
+		if trailing := next.consensus.raft.ReloadableConfig().TrailingLogs; trailing < leastTrailing {
+			t.Errorf("the leader keeps only %d entries for nodes that lag from now on", trailing)
+		}
 	})
 }
 

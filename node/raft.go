@@ -47,6 +47,7 @@ type consensus struct {
 	raft    *raft.Raft
 	calls   underWay
 	acks    *acks
+	refused chan struct{}      // one slot; see [ackTransport]
 	secure  *raftTLS           // nil without RaftTLS
 	port    *raftPort          // nil without a Raft address
 	layer   *streamLayer       // nil without a Raft address
@@ -58,7 +59,7 @@ type consensus struct {
 // openStores opens log, vote and snapshots: on disk, or in memory if there is
 // no directory.
 func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
-	n := &consensus{leaders: make(chan bool, 64), acks: newAcks()}
+	n := &consensus{leaders: make(chan bool, 64), acks: newAcks(), refused: make(chan struct{}, 1)}
 	if dir == nil {
 		store := raft.NewInmemStore()
 		n.stable, n.snapshots = store, newStanding(&memSnapshots{}, 1, func(_ string, do func() error) error { return do() })
@@ -235,7 +236,7 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 	})
 	n.late = newLateSnapshots(n.layer, n.logs, transport.Consumer())
 	n.closers = append(n.closers, transport, n.late, port)
-	return ackTransport{transport, n.acks, n.late}, nil
+	return ackTransport{transport, n.acks, n.late, n.refused}, nil
 }
 
 // founders is the first membership of a new cluster.

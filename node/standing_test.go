@@ -50,14 +50,7 @@ func newSetBack(t *testing.T, adjust func(*Config)) *setBack {
 	s.before = lastEntry(t, node)
 	stop(t, others[0])
 	stop(t, others[1])
-	const above = 1000
-	b := node.machine.Backup()
-	cluster, _ := node.machine.Cluster()
-	if err := b.MoveTo(cluster, node.Revision()+above); err != nil {
-		t.Fatal(err)
-	}
-	err = within(t, "restore", func() error { return node.install(b, node.Revision()+above, 0) }) // without the barrier
-	wantOneLine(t, err, ErrUnknownOutcome, "restore it again")
+	restoreAlone(t, node)
 	s.term = node.consensus.raft.CurrentTerm() + 1
 	return s
 }
