@@ -86,12 +86,12 @@ func (a *acks) next() <-chan struct{} {
 type ackTransport struct {
 	*raft.NetworkTransport
 	acks    *acks
-	late    *lateSnapshots
+	inward  *incoming
 	refused chan<- struct{}
 }
 
 // Consumer implements [raft.Transport].
-func (t ackTransport) Consumer() <-chan raft.RPC { return t.late.rpcs }
+func (t ackTransport) Consumer() <-chan raft.RPC { return t.inward.rpcs }
 
 // AppendEntries implements [raft.Transport]. Heartbeats come this way; entries do
 // only until the other node has caught up.

@@ -51,7 +51,7 @@ type consensus struct {
 	secure  *raftTLS           // nil without RaftTLS
 	port    *raftPort          // nil without a Raft address
 	layer   *streamLayer       // nil without a Raft address
-	late    *lateSnapshots     // nil without a Raft address
+	inward  *incoming          // nil without a Raft address
 	address raft.ServerAddress // where the others reach this node
 	leaders chan bool          // leadership gained and lost, in order; see raft.Config.NotifyCh
 }
@@ -162,8 +162,8 @@ func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
 	if err != nil {
 		return corrupt("the Raft log or a snapshot", dir, err)
 	}
-	if n.late != nil {
-		n.late.raft.Store(n.raft)
+	if n.inward != nil {
+		n.inward.raft.Store(n.raft)
 	}
 	if !n.joining {
 		n.takePart()
@@ -234,9 +234,9 @@ func (n *consensus) listen(c *Config, logger hclog.Logger) (raft.Transport, erro
 		Timeout:         transportTimeout,
 		Logger:          logger.Named("transport"),
 	})
-	n.late = newLateSnapshots(n.layer, n.logs, transport.Consumer())
-	n.closers = append(n.closers, transport, n.late, port)
-	return ackTransport{transport, n.acks, n.late, n.refused}, nil
+	n.inward = newIncoming(n.layer, n.logs, transport.Consumer())
+	n.closers = append(n.closers, transport, n.inward, port)
+	return ackTransport{transport, n.acks, n.inward, n.refused}, nil
 }
 
 // founders is the first membership of a new cluster.
