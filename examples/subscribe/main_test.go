@@ -33,6 +33,21 @@ func example(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// started runs the example at a broker, and returns what it prints.
+func started(t *testing.T, ctx context.Context, url string) (cmd *exec.Cmd, lines *bufio.Scanner, stderr *bytes.Buffer) {
+	t.Helper()
+	cmd, stderr = example(ctx, url), new(bytes.Buffer)
+	cmd.Stderr = stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, bufio.NewScanner(stdout), stderr
+}
+
 // TestSubscribe runs the example against a node and changes a key.
 func TestSubscribe(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it takes a second
@@ -43,21 +58,11 @@ func TestSubscribe(t *testing.T) {
 	}
 	defer n.Close()
 
-	cmd := example(ctx, n.NATSURL())
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
+	cmd, lines, stderr := started(t, ctx, n.NATSURL())
 	expect := func(want string) {
 		t.Helper()
 		if !lines.Scan() || lines.Text() != want {
-			t.Fatalf("printed %q; want %q; on standard error:\n%s", lines.Text(), want, &stderr)
+			t.Fatalf("printed %q; want %q; on standard error:\n%s", lines.Text(), want, stderr)
 		}
 	}
 	expect("subscribed to watch.> at " + n.NATSURL())
@@ -79,7 +84,7 @@ func TestSubscribe(t *testing.T) {
 		t.Errorf("printed %q too", lines.Text())
 	}
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("%v; on standard error:\n%s", err, &stderr)
+		t.Errorf("%v; on standard error:\n%s", err, stderr)
 	}
 }
 
@@ -94,25 +99,16 @@ func TestSubscribeRefused(t *testing.T) {
 	}
 	open.Start()
 	defer open.Shutdown()
-	cmd := example(ctx, open.ClientURL())
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if lines := bufio.NewScanner(stdout); !lines.Scan() {
-		t.Fatalf("printed nothing; on standard error:\n%s", &stderr)
+	cmd, lines, stderr := started(t, ctx, open.ClientURL())
+	if !lines.Scan() {
+		t.Fatalf("printed nothing; on standard error:\n%s", stderr)
 	}
 	if err := open.ReloadOptions(&server.Options{Host: "127.0.0.1", Port: open.Addr().(*net.TCPAddr).Port, NoSigs: true, Authorization: "secret"}); err != nil {
 		t.Fatal(err)
 	}
 	err = cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(stderr.String(), "closed") {
-		t.Errorf("%v; on standard error:\n%s", err, &stderr)
+		t.Errorf("%v; on standard error:\n%s", err, stderr)
 	}
 }
 
