@@ -113,10 +113,13 @@ func (c *connection) connect(say *sayer) (*natsgo.Conn, error) {
 				say.line("disconnected: %v", err)
 			}
 		}),
-		natsgo.ReconnectHandler(func(conn *natsgo.Conn) { say.line("connected again, to %s", conn.ConnectedUrlRedacted()) }),
+		natsgo.ReconnectHandler(func(conn *natsgo.Conn) {
+			say.well()
+			say.line("connected again, to %s", conn.ConnectedUrlRedacted())
+		}),
 		natsgo.ErrorHandler(func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) {
 			if !errors.Is(err, natsgo.ErrSlowConsumer) { // the watch says that
-				say.line("%v", err)
+				say.complain(err.Error())
 			}
 		}),
 	)

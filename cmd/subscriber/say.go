@@ -15,7 +15,8 @@ import (
 type sayer struct {
 	mu    sync.Mutex
 	w     io.Writer
-	spoke bool // since draw was called
+	spoke bool   // since draw was called
+	wrong string // what complain said last, until all is well
 }
 
 func newSayer(w io.Writer) *sayer { return &sayer{w: w} }
@@ -25,6 +26,24 @@ func (s *sayer) line(format string, args ...any) {
 	defer s.mu.Unlock()
 	fmt.Fprintf(s.w, "subscriber: "+format+"\n", args...)
 	s.spoke = true
+}
+
+// complain says what is wrong, and not once more what it said last: a client that is refused
+// tries again and again. After well it does.
+func (s *sayer) complain(text string) {
+	s.mu.Lock()
+	again := s.wrong == text
+	s.wrong = text
+	s.mu.Unlock()
+	if !again {
+		s.line("%s", text)
+	}
+}
+
+func (s *sayer) well() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wrong = ""
 }
 
 // draw calls do while nothing is said, with whether something was since the last time: on a
