@@ -178,12 +178,20 @@ func ends(list []uint64) []uint64 {
 	return append(slices.Clone(list[:5]), list[len(list)-5:]...)
 }
 
-// wantConfirmedGrew checks what the callback was told: all that is confirmed is safe while there are no others.
+// wantConfirmedGrew checks what the callback was told, behind WaitConfirmed at the latest a moment
+// later: all that is confirmed is safe while there are no others.
 func (b *bridge) wantConfirmedGrew(last uint64) {
 	b.t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if n := len(b.confirmed); n == 0 || b.confirmed[n-1] != last || !slices.IsSorted(b.confirmed) {
-		b.t.Fatalf("Confirmed was called with %v, want it to grow to %d", ends(b.confirmed), last)
+	told := func() []uint64 {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return slices.Clone(b.confirmed)
+	}
+	eventually(b.t, b.ctx, "Confirmed is told of the last one", func() bool {
+		list := told()
+		return len(list) > 0 && list[len(list)-1] == last
+	})
+	if list := told(); !slices.IsSorted(list) {
+		b.t.Fatalf("Confirmed was called with %v, want it to grow to %d", ends(list), last)
 	}
 }
