@@ -3,6 +3,7 @@ package fsm
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -204,18 +205,44 @@ const strings17 = "seventeen letters"
 func BenchmarkExpire(b *testing.B) {
 	for _, keys := range []int{1000, 1_000_000} {
 		b.Run(fmt.Sprint(keys), func(b *testing.B) {
-			m := newMachine(b, keptTombstones)
-			m.do(Command{Op: CommandInit, Cluster: Cluster{ID: "bench", MaxValueBytes: 1 << 20}})
-			for i := range keys {
-				m.do(benchPut(i).ttl(time.Hour + time.Duration(i)).when(0))
-			}
-			tick := []*raft.Log{logOf(m.last, expire().when(1))}
+			tick := ticking(b, keys)
 			b.ReportAllocs()
 			for b.Loop() {
-				m.last++
-				tick[0].Index = m.last
-				m.ApplyBatch(tick)
+				tick()
 			}
 		})
+	}
+}
+
+// ticking returns a tick of a machine with so many keys that live for long.
+func ticking(t tester, keys int) (tick func()) {
+	m := newMachine(t, keptTombstones)
+	m.do(Command{Op: CommandInit, Cluster: Cluster{ID: "bench", MaxValueBytes: 1 << 20}})
+	for i := range keys {
+		m.do(benchPut(i).ttl(time.Hour + time.Duration(i)).when(0))
+	}
+	entry := []*raft.Log{logOf(m.last, expire().when(1))}
+	return func() {
+		m.last++
+		entry[0].Index = m.last
+		m.ApplyBatch(entry)
+	}
+}
+
+// TestTickScansNothing: with three hundred times as many keys that live for long a tick takes
+// about as long; one that looked at each would take hundreds of times as long.
+func TestTickScansNothing(t *testing.T) {
+	few, many := ticking(t, 1000), ticking(t, 300_000)
+	least := func(tick func()) time.Duration {
+		least := time.Duration(math.MaxInt64)
+		for range 200 {
+			begun := time.Now()
+			tick()
+			least = min(least, time.Since(begun))
+		}
+		return least
+	}
+	if one, other := least(few), least(many); other > 20*one {
+		t.Errorf("a tick takes %v with 1,000 keys and %v with 300,000", one, other)
 	}
 }
