@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"net"
 	"slices"
 	"sync"
@@ -81,8 +82,17 @@ func (b brokerLogger) Fatalf(format string, v ...any)  { b.fatal(fmt.Sprintf(for
 func (b brokerLogger) Debugf(string, ...any)           {}
 func (b brokerLogger) Tracef(string, ...any)           {}
 
+// routeTried begins what the broker says when it does not reach another one: at every
+// start of several nodes one is up before the others.
+const routeTried = "Error trying to connect to route"
+
 func (b brokerLogger) say(level slog.Level, format string, v []any) {
-	b.repeats.log(b.log, level, format, fmt.Sprintf(format, v...))
+	if strings.HasPrefix(format, routeTried) {
+		level = slog.LevelWarn
+	}
+	// The broker puts in front whom it is about. Strangers without end would have a line each.
+	kind := format[strings.LastIndex(format, " - ")+1:]
+	b.repeats.log(b.log, level, kind, fmt.Sprintf(format, v...))
 }
 
 // A node that is gone has both Raft and the broker complain several times a
@@ -147,8 +157,8 @@ func (r *repeats) admit(kind string, now time.Time) (held int, ok bool) {
 	return held, true
 }
 
-// forget drops the kinds that were not logged for a period: the broker puts
-// names of clients into its texts, so they would become more without end.
+// forget drops the kinds that were not logged for a period: some texts name somebody,
+// so they would become more without end.
 func (r *repeats) forget(now time.Time) {
 	for kind, k := range r.kinds {
 		if now.Sub(k.last) >= repeatPeriod {

@@ -59,6 +59,24 @@ func TestRepeatsAreHeldBack(t *testing.T) {
 	})
 }
 
+// TestBrokerComplaints: what the broker says of many clients is one line, and that another node
+// is not up yet is no error.
+func TestBrokerComplaints(t *testing.T) {
+	var out bytes.Buffer
+	b := brokerLogger{log: slog.New(slog.NewTextHandler(&out, nil)), repeats: newRepeats()}
+	for i := range 100 {
+		b.Errorf(fmt.Sprintf("192.0.2.1:%d - cid:%d - \"a - b\" - authentication error - User %%q", i, i), "u")
+	}
+	if n := strings.Count(out.String(), "\n"); n != 1 || !strings.Contains(out.String(), "cid:0") {
+		t.Errorf("%d lines, want the first:\n%s", n, &out)
+	}
+	out.Reset()
+	b.Errorf(routeTried+" (attempt %v): %v", 1, syscall.ECONNREFUSED)
+	if !strings.Contains(out.String(), "level=WARN") || !strings.Contains(out.String(), "refused") {
+		t.Errorf("said %q", &out)
+	}
+}
+
 // TestOrderlyEndIsNoError: a follower that closes its own connections says nothing of them; one
 // whose connection breaks does.
 func TestOrderlyEndIsNoError(t *testing.T) {
