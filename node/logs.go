@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
