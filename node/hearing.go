@@ -64,7 +64,7 @@ func (n *Node) hearBeacon(m *natsgo.Msg) {
 	case !ok: // of which cluster this node is, is not known yet
 		return
 	case cluster.ID != b.Cluster:
-		n.repeats.log(n.log, slog.LevelError, "subjects", "another cluster has the same subjects at these brokers: both carry out each request, and their events mix; give one of them roots of its own (--watch-root and --kv-root), or brokers", "cluster", b.Cluster, "leader", b.Node)
+		n.repeats.log(n.log, slog.LevelError, "subjects", "another cluster has the same subjects at these brokers: their events mix, and both carry out each request, if these have the same subjects, too; give one of them roots of its own (--watch-root and --kv-root), or brokers", "cluster", b.Cluster, "leader", b.Node)
 		return
 	}
 	n.announced.note(announcement{Cluster: b.Cluster, Term: b.Term, Revision: b.Safe})

@@ -7,18 +7,17 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A snapshot is late of which this node has everything: it lay in the network until the leader
-// had sent it again, by another connection, and the node had gone on. Raft would go back to it
-// and drop its log, and with that entries that it has acknowledged.
+// has reports whether the node has what a snapshot from its leader holds. Such a one is late: it
+// lay in the network until the leader had sent it again, by another connection, and the node had
+// gone on. Raft would go back to it and drop its log, and with that entries that it has
+// acknowledged.
 //
 // What is committed is the same everywhere, so that the snapshot ends at or below it is enough;
 // or that it is the one which the node installed last, behind which Raft does not know yet how
-// much is committed.
-
-// has reports whether the node has what a snapshot from its leader holds. Of another term Raft
-// has more to see to. What is committed is not all here where the node has installed more than
-// that: a backup that it restored alone has taken the place of it. Nor is it where a snapshot has
-// set it back, behind which it has not applied as much again.
+// much is committed. Of another term Raft has more to see to. What is committed is not all here
+// where the node has installed more than that: a backup that it restored alone has taken the
+// place of it. Nor is it where a snapshot has set it back, behind which it has not applied as
+// much again.
 func (i *incoming) has(request *raft.InstallSnapshotRequest) bool {
 	r := i.raft.Load()
 	if r == nil || request.Term != r.CurrentTerm() {

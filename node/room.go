@@ -33,7 +33,7 @@ func (b *broker) makeRoom(clients int) {
 			_ = b.server.DisconnectClientByID(c.Cid) // or it has gone by itself
 		}
 	}
-	b.repeats.log(b.config.Logger, slog.LevelWarn, "room", "cut off clients, because the broker is full and a connection of the node's own is to be made", "clients", len(last.Conns))
+	b.repeats.log(b.config.Logger.With("node", b.config.ID), slog.LevelWarn, "room", "cut off clients, because the broker is full and a connection of the node's own is to be made", "clients", len(last.Conns))
 }
 
 // clients says how many clients there are.

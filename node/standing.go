@@ -130,9 +130,9 @@ func (s *standing) base() (index, term uint64) {
 	return s.on.Index, s.on.Term
 }
 
-// store stores entries in Raft's own loop, and removes what is void when they make up for it: before they are
-// acknowledged, and only when they are there. What the snapshot itself makes up for goes first,
-// so that a start finds no log behind another one than that.
+// store stores entries in Raft's own loop, and removes what is void when they make up for it:
+// before they are acknowledged, and only when they are there. What the snapshot itself makes up
+// for goes first, so that a start finds no log behind another one than that.
 func (s *standing) store(logs []*raft.Log, store func() error) error {
 	if err := s.removeVoid(s.base()); err != nil {
 		return err
