@@ -47,7 +47,7 @@ func TestStartFailsBesideStandingDisk(t *testing.T) {
 	t.Cleanup(through.Close)
 	t.Cleanup(func() { disk.stand(false) }) // before the nodes are closed
 	c.Join, c.ElectionTimeout = through.URL, 500*time.Millisecond
-	for {
+	for range 10 {
 		eventually(t, "nobody leads", func() bool { return other.Leader() == "" })
 		other.consensus.raft.RegisterObserver(observer)
 		err := within(t, "Start", func() (err error) { n, err = Start(bounded(t), c); return err })
@@ -63,6 +63,7 @@ func TestStartFailsBesideStandingDisk(t *testing.T) {
 		eventually(t, "n2 has everything", level)
 		stop(t, n)
 	}
+	t.Fatal("n2 was never elected while it asked")
 }
 
 // standingDisk is one that may stand still.
