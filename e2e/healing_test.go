@@ -9,8 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	natsgo "github.com/nats-io/nats.go"
-
+	"github.com/watchcast/watchcast/internal/natstest"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -69,10 +68,7 @@ func (c *cluster) healed(subs map[string]*process) {
 // listed asks the leader for what it has.
 func (c *cluster) listed(pattern string) map[string]string {
 	c.t.Helper()
-	conn, err := natsgo.Connect(c.urls(), nats.ClientConn()...)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	conn := natstest.Connect(c.t, c.urls(), nats.ClientConn()...)
 	defer conn.Close()
 	client, err := nats.NewClient(nats.ClientOptions{Conn: conn, Timeout: patience})
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/watchcast/watchcast/internal/natstest"
 )
 
 // patience bounds every wait of a test. It is never reached unless something is
@@ -98,11 +100,7 @@ func dial(t testing.TB, url string, options ...nats.Option) *nats.Conn {
 		nats.ReconnectJitter(0, 0),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // the default one prints
 	}, options...)
-	conn, err := nats.Connect(url, options...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
+	conn := natstest.Connect(t, url, options...)
 	return conn
 }
 

@@ -14,6 +14,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/internal/natstest"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -136,11 +137,7 @@ func next(t *testing.T, w *fanout.Watcher) *fanout.Event {
 // connect returns an ordinary client's connection.
 func connect(t *testing.T, url string, options ...natsgo.Option) *natsgo.Conn {
 	t.Helper()
-	conn, err := natsgo.Connect(url, options...)
-	if err != nil {
-		t.Fatalf("connect to %s: %v", url, err)
-	}
-	t.Cleanup(conn.Close)
+	conn := natstest.Connect(t, url, options...)
 	return conn
 }
 

@@ -15,6 +15,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/watchcast/watchcast/internal/freeport"
+	"github.com/watchcast/watchcast/internal/natstest"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -80,11 +81,7 @@ func (c *processes) connect() *natsgo.Conn {
 	for _, addr := range c.nats {
 		urls = append(urls, "nats://"+addr)
 	}
-	conn, err := natsgo.Connect(strings.Join(urls, ","), natsgo.MaxReconnects(-1), natsgo.ReconnectWait(50*time.Millisecond))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(conn.Close)
+	conn := natstest.Connect(c.t, strings.Join(urls, ","), natsgo.MaxReconnects(-1), natsgo.ReconnectWait(50*time.Millisecond))
 	return conn
 }
 

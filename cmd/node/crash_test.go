@@ -13,6 +13,7 @@ import (
 
 	natsgo "github.com/nats-io/nats.go"
 
+	"github.com/watchcast/watchcast/internal/natstest"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -161,11 +162,7 @@ func testCrash(t *testing.T, many int, flags []string) {
 	var wg sync.WaitGroup
 	for i := range writers {
 		// A connection that does not come back ends its writer.
-		conn, err := natsgo.Connect(url, natsgo.NoReconnect())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
+		conn := natstest.Connect(t, url, natsgo.NoReconnect())
 		wg.Go(func() { written[i] = write(conn, i, many, func() { once.Do(func() { close(enough) }) }) })
 	}
 	select {

@@ -12,6 +12,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 	"golang.org/x/sys/unix"
 
+	"github.com/watchcast/watchcast/internal/natstest"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -47,11 +48,7 @@ func TestDiskFull(t *testing.T) {
 			dir := t.TempDir()
 			p := startProcess(t, nil, nodeArgs(dir)...)
 			p.ready()
-			conn, err := natsgo.Connect(p.url(), natsgo.NoReconnect())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
+			conn := natstest.Connect(t, p.url(), natsgo.NoReconnect())
 			p.limitFiles(c.limit)
 			acknowledged := fill(t, conn, c.size)
 			if code := p.exit(); code != exitItself {

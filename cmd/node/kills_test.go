@@ -17,6 +17,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/internal/natstest"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -235,11 +236,7 @@ type healing struct {
 
 func heal(t *testing.T, name, urls string) *healing {
 	t.Helper()
-	conn, err := natsgo.Connect(urls, append(nats.ClientConn(), natsgo.DontRandomize())...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
+	conn := natstest.Connect(t, urls, append(nats.ClientConn(), natsgo.DontRandomize())...)
 	client, err := nats.NewClient(nats.ClientOptions{Conn: conn})
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/watchcast/watchcast/internal/natstest"
 )
 
 // ownBroker is a broker in this process.
@@ -33,11 +34,7 @@ func TestBrokerOfOnesOwn(t *testing.T) {
 	broker := ownBroker(t, &server.Options{})
 	n := startProcess(t, nil, "--data", t.TempDir(), "--nats-url", broker.ClientURL(), "--http", "127.0.0.1:0")
 	n.ready()
-	conn, err := natsgo.Connect(broker.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := natstest.Connect(t, broker.ClientURL())
 	events, err := conn.SubscribeSync("watch.k")
 	if err != nil {
 		t.Fatal(err)
@@ -66,11 +63,7 @@ func TestBrokerClosesForGood(t *testing.T) {
 	broker := ownBroker(t, &server.Options{MaxControlLine: longest})
 	n := startProcess(t, nil, "--data", t.TempDir(), "--nats-url", broker.ClientURL(), "--http", "127.0.0.1:0")
 	n.ready()
-	conn, err := natsgo.Connect(broker.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := natstest.Connect(t, broker.ClientURL())
 	for i := range 64 { // for a list of several chunks
 		if _, err := conn.Request("kv.put.k"+strconv.Itoa(i), make([]byte, 4<<10), limit); err != nil {
 			t.Fatal(err)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/watchcast/watchcast/internal/natstest"
 )
 
 // asNode makes the test binary run as the node, so that tests drive real
@@ -215,11 +217,7 @@ func (p *process) kill() {
 
 func connect(t *testing.T, url string) *natsgo.Conn {
 	t.Helper()
-	conn, err := natsgo.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
+	conn := natstest.Connect(t, url)
 	return conn
 }
 

@@ -9,6 +9,7 @@ import (
 
 	natsgo "github.com/nats-io/nats.go"
 
+	"github.com/watchcast/watchcast/internal/natstest"
 	"github.com/watchcast/watchcast/internal/smalldisk"
 )
 
@@ -40,11 +41,7 @@ func TestSmallDisk(t *testing.T) {
 			dir := filepath.Join(disk.Dir, "data")
 			p := startProcess(t, nil, nodeArgs(dir)...)
 			p.ready()
-			conn, err := natsgo.Connect(p.url(), natsgo.NoReconnect())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
+			conn := natstest.Connect(t, p.url(), natsgo.NoReconnect())
 			c.fill(disk, segmentOf(t, dir))
 			acknowledged := fill(t, conn, c.size)
 			if code := p.exit(); code != exitItself {

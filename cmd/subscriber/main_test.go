@@ -17,6 +17,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/internal/natstest"
 	"github.com/watchcast/watchcast/nats"
 )
 
@@ -25,11 +26,7 @@ const limit = 30 * time.Second
 
 func startBroker(t *testing.T) *natsgo.Conn {
 	t.Helper()
-	conn, err := natsgo.Connect(startBrokerWithUser(t, "", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
+	conn := natstest.Connect(t, startBrokerWithUser(t, "", ""))
 	return conn
 }
 

@@ -13,6 +13,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 
 	"github.com/watchcast/watchcast/fanout"
+	"github.com/watchcast/watchcast/internal/natstest"
 	"github.com/watchcast/watchcast/nats"
 	"github.com/watchcast/watchcast/node"
 )
@@ -124,11 +125,7 @@ func TestMeter(t *testing.T) {
 // TestCredentials: a server that wants to know who comes.
 func TestCredentials(t *testing.T) {
 	url := startBrokerWithUser(t, "app", "secret")
-	conn, err := natsgo.Connect(url, natsgo.UserInfo("app", "secret"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := natstest.Connect(t, url, natsgo.UserInfo("app", "secret"))
 	s := startSubscriber(t, "-s", url, "--user", "app", "--password", "secret", "k")
 	s.publishUntilPrinted(conn, &fanout.Event{Op: fanout.Put, Key: "k", Revision: 5, Time: at})
 	s.cancel()
