@@ -10,6 +10,7 @@ import (
 // nothing behind it yet, does not vote for one whose log has that end and lacks what is in the
 // snapshot. With the next entry it votes again.
 func TestNoVoteBelowSnapshot(t *testing.T) {
+	t.Parallel()
 	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
 		nodes := clusterOf(t, 3, adjust)
 		leader, others := split(t, nodes)

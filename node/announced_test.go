@@ -107,6 +107,7 @@ func TestRecordIsGone(t *testing.T) {
 // TestWithoutRecord starts nodes that cannot know what was announced: they say
 // so, over the whole range, once.
 func TestWithoutRecord(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		tamper func(*testing.T, Config)

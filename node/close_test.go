@@ -18,6 +18,7 @@ import (
 // an answer, also those who would wait for ever, Close returns, and what was
 // acknowledged is there afterwards.
 func TestCloseUnderWrites(t *testing.T) {
+	t.Parallel()
 	for i := range 8 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()

@@ -8,6 +8,7 @@ import (
 // TestCloseBesideSnapshot: nodes close at once though one is sending a snapshot to the other,
 // which takes it slowly, or not at all any more.
 func TestCloseBesideSnapshot(t *testing.T) {
+	t.Parallel()
 	for name, closes := range map[string]func(leader, behind *Node) *Node{
 		"of who sends": func(leader, _ *Node) *Node { return leader },
 		"of who takes": func(_, behind *Node) *Node { return behind },

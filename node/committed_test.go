@@ -11,6 +11,7 @@ import (
 // TestCommitBehindWhatIsSent: a leader tells a node that more is committed than it has sent. The
 // node has entries there, of an office before, which are not what is committed.
 func TestCommitBehindWhatIsSent(t *testing.T) {
+	t.Parallel()
 	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
 		nodes := clusterOf(t, 3, adjust)
 		leader, others := split(t, nodes)
@@ -35,6 +36,7 @@ func TestCommitBehindWhatIsSent(t *testing.T) {
 // TestCommitBehindASnapshot: as before, and the node has an older snapshot for a log. What is
 // committed comes to its state machine when it has been sent.
 func TestCommitBehindASnapshot(t *testing.T) {
+	t.Parallel()
 	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
 		s := newSetBack(t, adjust)
 		s.send()
@@ -64,6 +66,7 @@ func TestCommitBehindASnapshot(t *testing.T) {
 // the older snapshot that the next leader goes on from. A later leader finds nothing at the end
 // that the node's log once had, though its own log has the same there.
 func TestEndThatIsGone(t *testing.T) {
+	t.Parallel()
 	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
 		nodes := clusterOf(t, 3, adjust)
 		node, others := split(t, nodes)

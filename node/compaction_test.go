@@ -249,6 +249,7 @@ func TestLogIsBounded(t *testing.T) {
 // TestDroppedEntriesAreGone: what a snapshot has taken the place of, and was dropped, is not sent
 // to a node that lags, also if the file of the log still has it.
 func TestDroppedEntriesAreGone(t *testing.T) {
+	t.Parallel()
 	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
 		config := single(t)
 		adjust(&config)

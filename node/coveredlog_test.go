@@ -15,6 +15,7 @@ import (
 // more in its log than they have. It follows when it is back, though what it is sent lies
 // below the end of its log.
 func TestRestoreBelowOldLeader(t *testing.T) {
+	t.Parallel()
 	below(t, func(t *testing.T, w *network, old *Node) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -29,6 +30,7 @@ func TestRestoreBelowOldLeader(t *testing.T) {
 // TestRestoreAgainBelow: a leader that lost the others within a restore has restored far above
 // what they have. To restore again makes all the same.
 func TestRestoreAgainBelow(t *testing.T) {
+	t.Parallel()
 	below(t, func(t *testing.T, w *network, old *Node) {
 		restoreAlone(t, old)
 	})
@@ -51,6 +53,7 @@ func restoreAlone(t *testing.T, leader *Node) {
 // one, which has all entries from the first one on, and no backup is restored again. It takes
 // none of them, so that leader has a snapshot take the place of the first.
 func TestFollowsAfterARestoreAlone(t *testing.T) {
+	t.Parallel()
 	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
 		w := newNetwork(t, adjust)
 		old, others := split(t, w.nodes)

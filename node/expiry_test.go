@@ -112,6 +112,7 @@ func TestManyExpireAtOnce(t *testing.T) {
 // TestTTLSurvivesRestart, with and without a snapshot. The time in which there was
 // no leader does not count.
 func TestTTLSurvivesRestart(t *testing.T) {
+	t.Parallel()
 	for name, between := range map[string]func(*testing.T, *Node){
 		"log":      func(*testing.T, *Node) {},
 		"snapshot": func(t *testing.T, n *Node) { keepNoLog(t, n); takeSnapshot(t, n) },

@@ -14,6 +14,7 @@ const stalledWrites = 50
 // TestFailOver kills the leader while its route to one of the two other brokers stands
 // still: what that broker has not received the next leader publishes again, whoever that is.
 func TestFailOver(t *testing.T) {
+	t.Parallel()
 	for name, next := range map[string]func(*roads) *Node{
 		"near": func(r *roads) *Node { return r.near },
 		"far":  func(r *roads) *Node { return r.far },

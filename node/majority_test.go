@@ -17,6 +17,7 @@ import (
 // go on, over both ways in; watchers stay. When the others are back writes go on,
 // the watchers see them, and nothing that was acknowledged is lost.
 func TestMajorityLost(t *testing.T) {
+	t.Parallel()
 	for _, who := range []string{"the leader is left", "a follower is left"} {
 		t.Run(who, func(t *testing.T) {
 			t.Parallel()

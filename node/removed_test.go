@@ -79,6 +79,7 @@ func TestRemoveFollower(t *testing.T) {
 // TestRemoveLeader: the leader that is removed hands leadership over first. Nobody
 // waits for an election, and no write is lost.
 func TestRemoveLeader(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		remove func(*testing.T, *Node) error

@@ -10,6 +10,7 @@ const restartKeys = 100
 // TestRestart closes a node and starts it again: it has its data, and nobody
 // hears again of what was announced before.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		between func(*testing.T, *Node)

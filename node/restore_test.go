@@ -58,6 +58,7 @@ func sameState(t *testing.T, nodes []*Node) {
 // data on disk and on one in memory: revisions go on upwards, watchers of both kinds
 // are told to read again, and a restart tells nobody anything again.
 func TestRestore(t *testing.T) {
+	t.Parallel()
 	t.Run("on disk", func(t *testing.T) {
 		t.Parallel()
 		testRestore(t, single(t))

@@ -13,6 +13,7 @@ import (
 // TestStartedElsewhere: a member that is started with another Raft address, before it has its
 // vote or after that, says that the others look for it at the old one, and what to do.
 func TestStartedElsewhere(t *testing.T) {
+	t.Parallel()
 	for name, joins := range map[string]bool{"a member": false, "one that joins": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

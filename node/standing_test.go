@@ -100,6 +100,7 @@ func (s *setBack) begin() {
 // that the next leader goes on from, though it has newer ones, and follows behind it. What it
 // has acknowledged there it has when it is started again.
 func TestBehindAnOlderSnapshot(t *testing.T) {
+	t.Parallel()
 	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
 		s := newSetBack(t, adjust)
 		s.send()
@@ -119,6 +120,7 @@ func TestBehindAnOlderSnapshot(t *testing.T) {
 // TestNextSnapshotBehindAnOlderOne: such a node takes a newer one, too, which still lies below
 // what the node once had committed.
 func TestNextSnapshotBehindAnOlderOne(t *testing.T) {
+	t.Parallel()
 	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
 		s := newSetBack(t, adjust)
 		s.send()
@@ -159,6 +161,7 @@ func TestBehindAnOlderSnapshotAnew(t *testing.T) {
 // stored for a majority before the restore. It does so too when it is started again; and it
 // votes when it has all that the new leader began with.
 func TestNoVoteForLessThanWasStored(t *testing.T) {
+	t.Parallel()
 	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
 		s := newSetBack(t, adjust)
 		less := raft.Log{Index: s.before.Index - 1, Term: s.before.Term}
@@ -248,6 +251,7 @@ func TestNoLogBelowASnapshot(t *testing.T) {
 // TestNextLeaderBehindASnapshot: the log of a node begins right behind a snapshot that it was
 // sent. The next leader's entries take the place of all that is there; it needs no snapshot.
 func TestNextLeaderBehindASnapshot(t *testing.T) {
+	t.Parallel()
 	onDiskAndInMemory(t, func(t *testing.T, adjust func(*Config)) {
 		s := newSetBack(t, adjust)
 		s.snapshot.Index, s.snapshot.Term = s.node.consensus.raft.LastIndex()+10, s.term

@@ -49,6 +49,9 @@ func TestStrangersStopNobody(t *testing.T) {
 			nodes := clusterOf(t, size, inMemory)
 			leader, _ := split(t, nodes)
 			put(t, leader, "k", "v")
+			for _, n := range nodes { // before that, it is of no cluster
+				eventually(t, n.ID()+" knows its cluster", func() bool { return n.identity.get().Cluster != "" })
+			}
 			for _, n := range nodes {
 				for _, other := range nodes {
 					if other != n {
