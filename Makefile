@@ -36,7 +36,7 @@ test: ## the README's test command
 	go test ./...
 
 race:
-	go test -race -timeout 20m ./... # node takes 480 s on two cores
+	go test -race -timeout 20m ./... # node takes 240 s on two cores
 
 fuzz: ## every fuzz target, for $(FUZZ) each
 	@set -e; for p in $$(go list ./...); do \
