@@ -87,6 +87,8 @@ func TestRouteFormedAnew(t *testing.T) {
 	r.settle()
 	r.heard[r.far].noResets()
 
+	nearRoute := func() [2]uint64 { return [2]uint64{r.near.routes()[r.leader.ID()], r.leader.routes()[r.near.ID()]} }
+	route := nearRoute()
 	r.stall()
 	first := r.put(r.leader, "stalled", 1)
 	last := r.put(r.leader, "stalled too", stalledWrites)
@@ -98,7 +100,7 @@ func TestRouteFormedAnew(t *testing.T) {
 	r.finish()
 	r.wantNothingMissed()
 	if missed, told := r.missed(r.near); len(missed)+len(told) > 0 {
-		t.Errorf("the near subscriber has not received %d and %d, though its route has not broken", missed, told)
+		t.Errorf("the near subscriber has not received %d and %d, though its route has not broken: %v and %v", missed, told, route, nearRoute())
 	}
 	before := r.leader.Status().Publish.Resets
 	r.settle()

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ type trial struct {
 	load      *load
 	settler   *nats.Client // reaches some broker, whatever happens
 	acks      *natsgo.Subscription
+	writes    int    // of this trial's own
 	start     uint64 // from there on everybody has everything, or is told
 }
 
@@ -93,9 +95,11 @@ func (r *trial) settle() (revision uint64) {
 	return revision
 }
 
+// write puts another value each time: who has the one before has not the same state.
 func (r *trial) write(key string) (revision uint64) {
 	r.t.Helper()
-	return r.load.write(bounded(r.t), r.settler, []nats.Operation{{Key: key, Value: []byte(key)}})
+	r.writes++
+	return r.load.write(bounded(r.t), r.settler, []nats.Operation{{Key: key, Value: fmt.Append(nil, key, r.writes)}})
 }
 
 // try has something happen on a path until enough is written and what is to be seen was.
