@@ -70,6 +70,7 @@ type Client struct {
 	o     ClientOptions
 	pulse *pulse
 	alone chan struct{} // held by who asks whether a subject may be heard
+	turns turns         // held by watches that take answers
 
 	mu        sync.Mutex
 	closed    bool
@@ -104,7 +105,7 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{o: o, watches: make(map[*Watch]struct{}), alone: make(chan struct{}, 1)}
+	c := &Client{o: o, watches: make(map[*Watch]struct{}), alone: make(chan struct{}, 1), turns: newTurns()}
 	c.pulse = newPulse(c)
 	return c, nil
 }

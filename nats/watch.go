@@ -68,6 +68,7 @@ type Watch struct {
 	ended  chan struct{} // closed when its goroutine has ended
 	alarm  chan struct{} // there is a doubt, or room: for that goroutine
 	ready  chan struct{} // there is an update, or the end: for the consumer
+	turn   turn          // of that goroutine
 
 	mu      sync.Mutex
 	err     error // why it has ended
@@ -125,6 +126,7 @@ func (c *Client) Watch(ctx context.Context, pattern string, o WatchOptions) (*Wa
 		backlog: backlog{maxItems: o.MaxPending, maxBytes: o.MaxPendingBytes},
 		drained: make(chan struct{}), ended: make(chan struct{}),
 		alarm: make(chan struct{}, 1), ready: make(chan struct{}, 1),
+		turn:   turn{places: c.turns.usual},
 		doubts: 1, // it has nothing yet
 	}
 	before := c.o.Conn.LastError()

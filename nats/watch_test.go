@@ -24,12 +24,12 @@ func heldWatch(t *testing.T, room int) *Watch {
 	if err := o.Subjects.Check(); err != nil {
 		t.Fatal(err)
 	}
-	c := &Client{o: o, watches: make(map[*Watch]struct{})}
+	c := &Client{o: o, watches: make(map[*Watch]struct{}), turns: turns{usual: make(chan struct{}, 1), late: make(chan struct{}, 1)}}
 	c.pulse = newPulse(c)
 	return &Watch{
 		client: c, pattern: ">", o: WatchOptions{MaxKeys: 1000}, view: newView(false), cancel: func() {},
 		backlog: backlog{maxItems: room, maxBytes: 1 << 20},
-		alarm:   make(chan struct{}, 1), ready: make(chan struct{}, 1), doubts: 1,
+		alarm:   make(chan struct{}, 1), ready: make(chan struct{}, 1), turn: turn{places: c.turns.usual}, doubts: 1,
 	}
 }
 

@@ -51,11 +51,13 @@ func (w *Watch) run(ctx context.Context) {
 		}
 		began := time.Now()
 		revision, healed, err := w.catchUp(ctx, t)
+		w.turn.leave()
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
 			w.caughtUp(t, revision, healed)
+			w.turn.places = w.client.turns.usual
 			pause, failing = leastPause, time.Time{}
 		case errors.Is(err, errBehind):
 		case final(err):
@@ -69,13 +71,15 @@ func (w *Watch) run(ctx context.Context) {
 			if time.Since(failing) > silence {
 				w.cannot(err)
 			}
+			w.turn.places = w.client.turns.late
 			pause = min(2*pause, mostPause)
 		}
 		wait(ctx, pause/2+rand.N(pause/2))
 	}
 }
 
-// await returns what is to be done once that is due, or false to be called again.
+// await returns what is to be done once that is due, and it is the watch's turn, or false to be
+// called again.
 func (w *Watch) await(ctx context.Context) (t task, due bool) {
 	if t, due = w.task(time.Now()); !due {
 		select {
@@ -86,11 +90,16 @@ func (w *Watch) await(ctx context.Context) (t task, due bool) {
 	}
 	if t.spread {
 		wait(ctx, rand.N(spreadTime))
-		// It resolves what came meanwhile, too. But if the consumer has fallen behind, what
-		// comes now is dropped, so there is nothing to be done until it is back.
-		return w.task(time.Now())
 	}
-	return t, true
+	if !w.o.Raw && w.takeTurn(ctx) != nil {
+		return t, false
+	}
+	// It resolves what came meanwhile, too. But if the consumer has fallen behind, what
+	// comes now is dropped, so there is nothing to be done until it is back.
+	if t, due = w.task(time.Now()); !due {
+		w.turn.leave()
+	}
+	return t, due
 }
 
 // wait returns after d, or when ctx ends.
@@ -141,7 +150,7 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 		if !t.ask {
 			return 0, 0, nil
 		}
-		revision, err = inTime(w, func() (uint64, error) { return w.client.revision(ctx, w.pattern) })
+		revision, err = inTime(w, w.noAnswer(), func() (uint64, error) { return w.client.revision(ctx, w.pattern) })
 		if errors.Is(err, nats.ErrPermissionViolation) {
 			return 0, 0, nil // then a loss shows only where something of the key was seen before
 		}
@@ -152,11 +161,11 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 	}
 	var l *Changes
 	if !t.list {
-		l, err = inTime(w, func() (*Changes, error) { return w.client.Since(ctx, w.pattern, t.floor) })
+		l, err = inTime(w, w.noAnswer(), func() (*Changes, error) { return w.client.Since(ctx, w.pattern, t.floor) })
 		t.list = errors.Is(err, &Error{Code: CodeGone})
 	}
 	if t.list {
-		l, err = inTime(w, func() (*Changes, error) { return w.client.List(ctx, w.pattern) })
+		l, err = inTime(w, w.noAnswer(), func() (*Changes, error) { return w.client.List(ctx, w.pattern) })
 	}
 	if err != nil {
 		return 0, 0, err
@@ -169,7 +178,7 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 		return 0, 0, err
 	}
 	for !l.last {
-		m, err := inTime(w, l.chunk)
+		m, err := inTime(w, w.noAnswer(), l.chunk)
 		if err != nil {
 			return 0, healed, err
 		}
@@ -213,8 +222,17 @@ func (w *Watch) begin(t task) error {
 	return nil
 }
 
-// room waits until the consumer has taken most of what is there.
+// room waits until the consumer has taken most of what is there. Meanwhile it is the turn of
+// others.
 func (w *Watch) room(ctx context.Context, t task) error {
+	w.turn.leave()
+	if err := w.roomy(ctx, t); err != nil {
+		return err
+	}
+	return w.takeTurn(ctx)
+}
+
+func (w *Watch) roomy(ctx context.Context, t task) error {
 	for {
 		w.mu.Lock()
 		roomy, void := w.backlog.roomy(), w.round != t.round
