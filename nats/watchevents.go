@@ -143,10 +143,11 @@ func (w *Watch) raise(all bool) {
 
 // doubt tells the watch that something may be missing.
 func (w *Watch) doubt(d doubt) {
+	// Without the lock: what writes the line may take its time, or ask the watch something.
+	w.client.o.Logger.Debug("watch is in doubt", "pattern", w.pattern, "cause", d.cause)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.silent = ""
-	w.client.o.Logger.Debug("watch is in doubt", "pattern", w.pattern, "cause", d.cause)
 	if d.loss {
 		w.stats.Losses++
 	}
