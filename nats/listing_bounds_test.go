@@ -1,13 +1,13 @@
 package nats
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/micro"
 )
 
 // TestListingsAreBounded in number, and by time.
@@ -91,17 +91,17 @@ func TestListingTooLate(t *testing.T) {
 	k := startKV(t, newMapBackend())
 	r := startReplicaOn(t, k.broker, newReplicaBackend())
 	for subject, service := range map[string]struct {
-		mu   *sync.RWMutex
-		conn *nats.Conn
-		stop func()
-		is   micro.Service
+		mu    *sync.RWMutex
+		conn  *nats.Conn
+		stop  func()
+		extra []*nats.Subscription // whose end is the last thing before it waits for mu
 	}{
-		"kv.list":       {&k.service.mu, k.service.conn, k.service.Stop, k.service.micro},
-		"kv.stale.list": {&r.mu, r.conn, r.Stop, r.micro},
+		"kv.list":       {&k.service.mu, k.service.conn, k.service.Stop, k.service.extra},
+		"kv.stale.list": {&r.mu, r.conn, r.Stop, r.extra},
 	} {
 		service.mu.Lock() // the handler waits
 		var asked []*taker
-		for range 20 {
+		for range MaxListings {
 			asked = append(asked, k.ask(subject, "", nil))
 		}
 		flush(t, k.ctx, k.client)
@@ -111,7 +111,7 @@ func TestListingTooLate(t *testing.T) {
 			defer close(stopped)
 			service.stop()
 		}()
-		eventually(t, k.ctx, "it is stopping", service.is.Stopped)
+		eventually(t, k.ctx, "it is stopping", func() bool { return !slices.ContainsFunc(service.extra, (*nats.Subscription).IsValid) })
 		service.mu.Unlock()
 		receive(t, k.ctx, "Stop returns", stopped)
 		refused := 0
