@@ -154,10 +154,18 @@ func (c *compaction) trailing() uint64 {
 	return uint64(max(c.least/2/average, leastTrailing))
 }
 
-// compact takes the snapshots that are due, or that another node needs.
+// compact takes the snapshots that are due, that another node needs, or in the place of one that
+// is damaged.
 func (n *Node) compact(ctx context.Context) {
+	var damaged replacing
 	for {
 		select {
+		case <-n.consensus.known.found:
+			n.replaceDamaged(&damaged)
+			continue
+		case <-damaged.again:
+			n.replaceDamaged(&damaged)
+			continue
 		case <-n.compaction.due:
 		case <-n.consensus.refused:
 			n.sendSnapshot()

@@ -5,12 +5,15 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/watchcast/watchcast/fsm"
 )
 
 // incoming stands between the transport and Raft. What other nodes ask it passes on in order,
 // and mends what Raft takes from them too trustfully: how much is committed (see
 // [boundCommit]), what entries follow on (see [coveredLog.bringToEnd]), a snapshot that comes
-// late (see [incoming.has]), and a snapshot that does not come to its end (see [stallingReader]).
+// late (see [incoming.has]), a snapshot that does not come to its end (see [stallingReader]), and
+// one that is damaged: Raft would store it before it looks, and begin with it at the next start.
 // Heartbeats pass it by, which ask for none of that.
 type incoming struct {
 	layer *streamLayer
@@ -59,9 +62,9 @@ func (i *incoming) pass(rpc raft.RPC) bool {
 			return true
 		}
 		leader := string(request.ID)
-		rpc.Reader = newStallingReader(rpc.Reader, func() {
+		rpc.Reader = fsm.Checked(newStallingReader(rpc.Reader, func() {
 			i.layer.closeWhere(func(c *streamConn) bool { return c.peer.Node == leader })
-		})
+		}))
 		return i.handWhole(rpc)
 	}
 	return i.hand(rpc)

@@ -41,10 +41,20 @@ const ordinaryEnd = "failed to decode incoming command"
 
 func (s slogSink) Accept(name string, level hclog.Level, msg string, args ...any) {
 	l := slogLevel(level)
-	if msg == ordinaryElection || msg == ordinaryEnd && slices.ContainsFunc(args, closedHere) {
+	if msg == ordinaryElection || msg == ordinaryEnd && slices.ContainsFunc(args, closedHere) || msg == wrongSum || slices.ContainsFunc(args, knownDamage) {
 		l = slog.LevelDebug
 	}
 	s.repeats.log(s.log.With("part", cmp.Or(name, "raft")), l, name+msg, msg, args...)
+}
+
+// wrongSum is what Raft's store says of a snapshot without its name. The node says which it is.
+const wrongSum = "CRC checksum failed"
+
+// knownDamage reports whether an argument of a log line is the error of a snapshot that the
+// node has told of: Raft tries it again and again. See [Node.replaceDamaged].
+func knownDamage(arg any) bool {
+	err, ok := arg.(error)
+	return ok && errors.Is(err, errDamaged)
 }
 
 // closedHere reports whether an argument of a log line is the error of a connection that this

@@ -34,6 +34,7 @@ func newMetrics(n *Node) *metrics {
 	add(gauge, "log_bytes", "Weight of the Raft log behind the newest snapshot, which a start applies again.", func(s Status) float64 { return float64(s.Log.Weight) })
 	add(gauge, "log_limit_bytes", "Weight of the log at which a snapshot takes its place.", func(s Status) float64 { return float64(s.Log.Limit) })
 	add(gauge, "snapshot_bytes", "Size of the newest snapshot; 0 if there is none.", func(s Status) float64 { return float64(s.Log.Snapshot) })
+	add(counter, "damaged_snapshots_total", "Snapshots that were found damaged on the disk.", func(s Status) float64 { return float64(s.Log.Damaged) })
 	add(gauge, "watchers", "In-process watchers.", func(s Status) float64 { return float64(s.Events.Watchers) })
 	add(counter, "dispatched_events_total", "Events read by the dispatcher; most of what nobody watches it does not read.", func(s Status) float64 { return float64(s.Events.Events) })
 	add(counter, "watcher_matched_total", "Events offered to in-process watchers.", func(s Status) float64 { return float64(s.Events.Matched) })

@@ -31,7 +31,8 @@ type consensus struct {
 	logs      *coveredLog
 	stable    raft.StableStore
 	snapshots *standing
-	last      uint64 // newest index in log and snapshots when they were opened
+	known     *knownSnapshots // what snapshots stands on
+	last      uint64          // newest index in log and snapshots when they were opened
 	closers   []io.Closer
 
 	joining bool // started to join a cluster, and not known to be a member yet
@@ -62,7 +63,10 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 	n := &consensus{leaders: make(chan bool, 64), acks: newAcks(), refused: make(chan struct{}, 1)}
 	if dir == nil {
 		store := raft.NewInmemStore()
-		n.stable, n.snapshots = store, newStanding(&memSnapshots{}, 1, func(_ string, do func() error) error { return do() })
+		if n.known, err = newKnownSnapshots(&memSnapshots{}, nil); err != nil {
+			return nil, err
+		}
+		n.stable, n.snapshots = store, newStanding(n.known, 1, func(_ string, do func() error) error { return do() })
 		n.logs = &coveredLog{LogStore: store, snapshots: n.snapshots}
 		return n, nil
 	}
@@ -91,7 +95,14 @@ func openStores(c *Config, dir *dataDir) (_ *consensus, err error) {
 		}
 		return nil, fmt.Errorf("%w %s: snapshots cannot be stored; %s: %w", ErrDataDir, dir.path, remedy(err), err)
 	}
-	n.snapshots = newStanding(files, snapshotsKept, store.write)
+	names, err := files.names()
+	if err == nil {
+		n.known, err = newKnownSnapshots(files, names)
+	}
+	if err != nil {
+		return nil, corrupt("the snapshots", dir, err)
+	}
+	n.snapshots = newStanding(n.known, snapshotsKept, store.write)
 	n.logs = &coveredLog{LogStore: recent, snapshots: n.snapshots}
 	if n.last, err = log.LastIndex(); err != nil {
 		return nil, corrupt("the Raft log in "+dir.raft(), dir, err)
@@ -156,10 +167,15 @@ func (n *consensus) start(c *Config, dir *dataDir, machine raft.FSM) error {
 		return corrupt("the Raft log", dir, errors.New("it is empty, and the node has voted"))
 	}
 	err = guard("log entry", func() (err error) { // Raft panics on one that it cannot read
-		n.raft, err = raft.NewRaft(conf, machine, n.logs, abstaining{n.stable, n.logs}, n.snapshots, transport)
+		within := &reachable{standing: n.snapshots, known: n.known, logs: n.logs}
+		n.raft, err = raft.NewRaft(conf, machine, n.logs, abstaining{n.stable, n.logs}, within, transport)
+		within.started.Store(true)
 		return err
 	})
 	if err != nil {
+		if _, _, damage := n.damage(); damage != nil {
+			err = fmt.Errorf("%w: %w", err, damage)
+		}
 		return corrupt("the Raft log or a snapshot", dir, err)
 	}
 	if n.inward != nil {

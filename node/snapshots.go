@@ -40,6 +40,15 @@ func openSnapshots(dir *dataDir, logger hclog.Logger) (*snapshots, error) {
 	return &snapshots{FileSnapshotStore: store, dir: dir.snapshots()}, errors.Join(err, removeAll(left))
 }
 
+// names returns those of the directories that are there.
+func (s *snapshots) names() ([]string, error) {
+	paths, err := named(s.dir, "", "")
+	for i := range paths {
+		paths[i] = filepath.Base(paths[i])
+	}
+	return paths, err
+}
+
 // Create implements [raft.SnapshotStore]. Raft's own makes a directory, and does not say
 // which if it fails behind that. Raft may be at one snapshot of its own and at another one
 // that it receives, so only what is new may be removed; and one is begun at a time.

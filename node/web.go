@@ -139,9 +139,10 @@ type Clients struct {
 // LogSize is how much of Raft's log a start would apply again, in bytes, which is not all
 // that it takes of the disk: see Config.MaxLogBytes.
 type LogSize struct {
-	Weight   int64 `json:"weight"`   // of what lies behind the newest snapshot
-	Limit    int64 `json:"limit"`    // at which the next one is taken
-	Snapshot int64 `json:"snapshot"` // of the newest one; 0 if there is none
+	Weight   int64  `json:"weight"`   // of what lies behind the newest snapshot
+	Limit    int64  `json:"limit"`    // at which the next one is taken
+	Snapshot int64  `json:"snapshot"` // of the newest one; 0 if there is none
+	Damaged  uint64 `json:"damaged"`  // snapshots that were found damaged since the start
 }
 
 // Published is how far a leader has published.
@@ -170,6 +171,7 @@ func (n *Node) Status() Status {
 		Clients:  n.broker.clients(),
 		Slow:     n.broker.slowClients(),
 	}
+	s.Log.Damaged = n.consensus.known.damaged()
 	if e, _ := n.currentEpoch(); e != nil {
 		s.Publish = &Published{Confirmed: e.publisher.Confirmed(), Safe: e.publisher.Safe(), Resets: e.publisher.Resets(), Events: e.publisher.Events(), Skipped: e.publisher.Skipped()}
 	}
