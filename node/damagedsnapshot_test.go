@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/watchcast/watchcast/fsm"
 )
@@ -172,6 +173,33 @@ func TestDamagedSnapshotIsTriedAgain(t *testing.T) {
 	eventually(t, "the node that was away has caught up", func() bool { return again.Revision() >= last })
 	if got := log.lines("snapshot is damaged"); len(got) != 1 {
 		t.Errorf("%q tell of it; want one line", got)
+	}
+}
+
+// TestDamagedSnapshotsArePaced: a disk that damages every snapshot does not have the node write
+// them without end.
+func TestDamagedSnapshotsArePaced(t *testing.T) {
+	t.Parallel()
+	n := lead(t, single(t))
+	put(t, n, "k", "v")
+	takeSnapshot(t, n)
+	var replaced [2]time.Time
+	for i := range replaced {
+		dir := newestDir(t, n)
+		if err := flip(filepath.Join(dir, stateFile)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := n.consensus.snapshots.Open(filepath.Base(dir)); !errors.Is(err, errDamaged) {
+			t.Fatalf("error is %v; want that it is damaged", err)
+		}
+		eventually(t, "another one takes its place", func() bool { return newestDir(t, n) != dir })
+		replaced[i] = time.Now()
+	}
+	if got := replaced[1].Sub(replaced[0]); got < replacePeriod/2 {
+		t.Errorf("two were replaced within %v; want %v between them", got, replacePeriod)
+	}
+	if got := n.Status().Log.Damaged; got != 2 {
+		t.Errorf("%d damaged snapshots are counted; want 2", got)
 	}
 }
 

@@ -88,13 +88,10 @@ func (k *knownSnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, err
 		return nil, nil, err
 	}
 	meta, in, err := k.open(id)
-	if err == nil {
-		return meta, in, nil
+	if err != nil && !noFileLeft(err) {
+		err = k.note(id, err)
 	}
-	if noFileLeft(err) {
-		return nil, nil, err
-	}
-	return nil, nil, k.note(id, err)
+	return meta, in, err
 }
 
 // open opens one whose metadata, which have no checksum, are by its name and what they were.

@@ -46,6 +46,9 @@ func (r *reachable) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	if r.opened != "" {
 		r.known.note(r.opened, errors.New("it cannot be restored"))
 	}
-	r.opened = id
-	return r.standing.Open(id)
+	m, in, err := r.standing.Open(id)
+	if err == nil {
+		r.opened = id
+	}
+	return m, in, err
 }
