@@ -7,10 +7,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -24,11 +27,65 @@ type Disk struct {
 	t testing.TB
 }
 
-// script mounts, says so, and stays until its standard input ends, which it does with
-// the test's process however that ends.
-const script = `mount -t tmpfs -o "size=$2,mode=0700" none "$1" && echo mounted && exec cat`
+// script does as it is told, line by line, and answers each with one, which is empty if all is
+// well. It ends with its standard input, which ends with the test's process, however that does.
+const script = `while read -r what size at; do
+	case $what in
+	mount) said=$(mount -t tmpfs -o "size=$size,mode=0700" none "$at" 2>&1) ;;
+	*) said=$(umount -l "$at" 2>&1) ;;
+	esac && echo || echo $said
+done`
 
-// New makes a disk of so many bytes.
+// holder is the process in whose mount namespace the disks are. There is one: until a process
+// that is begun runs its own program it has the files of all tests open, and with them the room
+// of those that are removed meanwhile, and to get a namespace takes it a while.
+type holder struct {
+	pid int
+
+	mu  sync.Mutex
+	in  io.Writer
+	out *bufio.Reader
+}
+
+var hold = sync.OnceValues(func() (*holder, error) {
+	cmd := exec.Command("/bin/sh", "-c", script)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	missing := "CAP_SYS_ADMIN, which root has unless its container takes it away"
+	if os.Geteuid() != 0 {
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
+		missing = "user namespaces for ordinary users (see user_namespaces(7)), or root"
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("this test mounts a small file system, which needs %s: %w", missing, err)
+	}
+	return &holder{pid: cmd.Process.Pid, in: in, out: bufio.NewReader(out)}, nil
+})
+
+// do has the holder do something, and waits until it has.
+func (h *holder) do(what string, size int64, at string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, err := fmt.Fprintln(h.in, what, size, at); err != nil {
+		return err
+	}
+	said, err := h.out.ReadString('\n')
+	if said = strings.TrimSpace(said); err == nil && said != "" {
+		err = errors.New(said)
+	}
+	return err
+}
+
+// New makes a disk of so many bytes, until the test ends.
 //
 // It is mounted in a mount namespace of a process that holds it, and reached through
 // that process's root: so nothing of it is seen by others, and nothing is left of it when
@@ -37,38 +94,19 @@ const script = `mount -t tmpfs -o "size=$2,mode=0700" none "$1" && echo mounted 
 func New(t testing.TB, size int64) *Disk {
 	t.Helper()
 	at := t.TempDir()
-	holder := exec.Command("/bin/sh", "-c", script, "sh", at, fmt.Sprint(size))
-	holder.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	missing := "CAP_SYS_ADMIN, which root has unless its container takes it away"
-	if os.Geteuid() != 0 {
-		holder.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
-		holder.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
-		holder.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
-		missing = "user namespaces for ordinary users (see user_namespaces(7)), or root"
-	}
-	var said bytes.Buffer
-	holder.Stderr = &said
-	stay, err := holder.StdinPipe()
+	h, err := hold()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ready, err := holder.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := holder.Start(); err != nil {
-		t.Fatalf("this test mounts a small file system, which needs %s: %v", missing, err)
+	if err := h.do("mount", size, at); err != nil {
+		t.Fatalf("this test mounts a small file system, which needs mount(8) and the right to do so: %v", err)
 	}
 	t.Cleanup(func() {
-		stay.Close()
-		holder.Wait()
+		if err := h.do("umount", 0, at); err != nil {
+			t.Errorf("unmount the small file system: %v", err)
+		}
 	})
-	if line, err := bufio.NewReader(ready).ReadString('\n'); err != nil {
-		stay.Close()
-		holder.Wait() // it has said all then
-		t.Fatalf("this test mounts a small file system, which needs %s, and mount(8): %q, %v: %s", missing, line, err, said.Bytes())
-	}
-	return &Disk{Dir: fmt.Sprintf("/proc/%d/root%s", holder.Process.Pid, at), t: t}
+	return &Disk{Dir: fmt.Sprintf("/proc/%d/root%s", h.pid, at), t: t}
 }
 
 // ballast is the file that takes what is free.
