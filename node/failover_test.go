@@ -99,8 +99,10 @@ func TestRouteFormedAnew(t *testing.T) {
 	r.settle()
 	r.finish()
 	r.wantNothingMissed()
-	if missed, told := r.missed(r.near); len(missed)+len(told) > 0 {
-		t.Errorf("the near subscriber has not received %d and %d, though its route has not broken: %v and %v", missed, told, route, nearRoute())
+	if now := nearRoute(); now != route {
+		t.Logf("the near node's routes from and to the leader were %v and are %v: a busy machine has them break", route, now)
+	} else if missed, told := r.missed(r.near); len(missed)+len(told) > 0 {
+		t.Errorf("the near subscriber has not received %d and %d, though its route has not broken", missed, told)
 	}
 	before := r.leader.Status().Publish.Resets
 	r.settle()
