@@ -126,7 +126,11 @@ func TestBrokersOfOnesOwn(t *testing.T) {
 	third := slices.IndexFunc(brokers, func(b *natsServer) bool { return b.addr != publishes && b.addr != serves })
 	conn := connect(t, as("admin", "change-this-3", brokers[third]), ca)
 	events := subscribe(t, conn, ">")
-	events.seen(put(t, n, "before", "x"))
+	eventually(t, "the node's broker knows of the subscription", func() bool {
+		ctx, cancel := context.WithTimeout(bounded(t), time.Second)
+		defer cancel()
+		return events.hears(ctx, put(t, n, "before", "x"))
+	})
 
 	killed := slices.IndexFunc(brokers, func(b *natsServer) bool { return b.addr == publishes })
 	brokers[killed].kill()
