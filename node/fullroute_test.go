@@ -42,10 +42,11 @@ func TestFullRoute(t *testing.T) {
 	t.Parallel()
 	const waiting = 8 << 20
 	var road *link
-	far := bareBroker(t, "far", waiting, func(c *Config) { road = newLink(t, c.Routes) })
+	far := bareBroker(t, "far", mostWaiting, func(c *Config) { road = newLink(t, c.Routes) })
 	near := bareBroker(t, "near", waiting, func(c *Config) { c.JoinRoutes, c.routesAdvertise = []string{road.addr()}, nowhere })
 	eventually(t, "there is a route", func() bool { return near.NumRoutes() == 1 && far.NumRoutes() == 1 })
-	heard := subscribe(t, connect(t, far.ClientURL()), ">")
+	conn := connect(t, far.ClientURL())
+	heard := subscribe(t, conn, ">")
 	eventually(t, "it is known who subscribes", func() bool { return near.GlobalAccount().SubscriptionInterest("watch.k") })
 
 	ring, err := fanout.NewRing(fanout.RingOptions{})
@@ -87,7 +88,7 @@ func TestFullRoute(t *testing.T) {
 		return len(s.beacons) > 0 && s.beacons[len(s.beacons)-1].Published >= last
 	})
 	if came != int(last) {
-		t.Errorf("of %d events, for which %d bytes waited at the route, %d have come", last, held, came)
+		t.Errorf("of %d events, for which %d bytes waited at the route, %d have come; the client has connected again %d times", last, held, came, conn.Stats().Reconnects)
 	}
 	heard.noResets()
 }

@@ -21,26 +21,30 @@ func TestSlowClientIsCutOff(t *testing.T) {
 	c.InMemory, c.DataDir = true, ""
 	n := lead(t, c)
 	road := newLink(t, strings.TrimPrefix(n.NATSURL(), "nats://"))
-	road.slow(0, 40<<20)
+	road.slow(0, 16<<20)
 	cut := make(chan struct{})
 	slow := subscribe(t, connect(t, road.url(), natsgo.NoReconnect(), natsgo.ClosedHandler(func(*natsgo.Conn) { close(cut) })), "large.>")
 	value := string(make([]byte, 256<<10))
 	last := uint64(0)
-	for over := false; !over; {
+	for over := false; !over && last < 1500; {
+		last++
+		revision := put(t, n, fmt.Sprintf("large.%d", last%100), value)
+		eventually(t, "it is published", func() bool { return n.Status().Publish.Confirmed >= revision }) // before the ring overruns
 		select {
 		case <-cut:
 			over = true
 		default:
-			if last++; last > 4000 {
-				t.Fatal("it is never cut off")
-			}
-			put(t, n, fmt.Sprintf("large.%d", last), value)
 		}
+	}
+	select {
+	case <-cut: // with what was on its way when nobody wrote any more
+	case <-time.After(patience):
+		t.Fatal("it is never cut off")
 	}
 	slow.mu.Lock()
 	defer slow.mu.Unlock()
 	for i, e := range slow.events {
-		if want := fmt.Sprintf("large.%d", i+1); e.Key != want {
+		if want := fmt.Sprintf("large.%d", (i+1)%100); e.Key != want {
 			t.Fatalf("behind %d events comes that of %s", i, e.Key)
 		}
 	}
