@@ -35,17 +35,14 @@ var damages = []damage{
 	}},
 	{"no metadata", func(dir string) error { return os.Remove(filepath.Join(dir, "meta.json")) }},
 	{"other metadata", func(dir string) error {
-		meta := filepath.Join(dir, "meta.json")
-		data, err := os.ReadFile(meta)
-		return errors.Join(err, os.WriteFile(meta, bytes.Replace(data, []byte(`"Term":2`), []byte(`"Term":3`), 1), 0o640))
+		return rewriteMeta(dir, func(meta map[string]any) { meta["Term"] = meta["Term"].(float64) + 1 })
 	}},
 	{"garbage metadata", func(dir string) error { return os.WriteFile(filepath.Join(dir, "meta.json"), []byte("{"), 0o640) }},
 	{"gone", os.RemoveAll},
 }
 
-// garble puts something else in the place of a state, with the sum that Raft keeps of it.
-func garble(dir string) error {
-	garbage := []byte("something else")
+// rewriteMeta changes what Raft keeps of a snapshot beside its state.
+func rewriteMeta(dir string, change func(meta map[string]any)) error {
 	path := filepath.Join(dir, "meta.json")
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -55,13 +52,22 @@ func garble(dir string) error {
 	if err := json.Unmarshal(text, &meta); err != nil {
 		return err
 	}
-	sum := crc64.New(crc64.MakeTable(crc64.ECMA))
-	sum.Write(garbage)
-	meta["CRC"], meta["Size"] = sum.Sum(nil), len(garbage)
+	change(meta)
 	if text, err = json.Marshal(meta); err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(path, text, 0o640), os.WriteFile(filepath.Join(dir, stateFile), garbage, 0o640))
+	return os.WriteFile(path, text, 0o640)
+}
+
+// garble puts something else in the place of a state, with the sum that Raft keeps of it.
+func garble(dir string) error {
+	garbage := []byte("something else")
+	sum := crc64.New(crc64.MakeTable(crc64.ECMA))
+	sum.Write(garbage)
+	return errors.Join(
+		rewriteMeta(dir, func(meta map[string]any) { meta["CRC"], meta["Size"] = sum.Sum(nil), len(garbage) }),
+		os.WriteFile(filepath.Join(dir, stateFile), garbage, 0o640),
+	)
 }
 
 // flip changes a byte in the middle of a file.
