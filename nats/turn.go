@@ -17,8 +17,8 @@ const (
 	maxLateTurns = 4
 )
 
-// errNoTurn is why a watch has not asked yet.
-var errNoTurn = errors.New("nats: other watches of the client have asked before")
+// noTurn is why a watch has not asked yet.
+func noTurn() error { return errors.New("nats: other watches of the client have asked before") }
 
 // turns are the places of those that take answers, with one element for each that is taken.
 type turns struct{ usual, late chan struct{} }
@@ -54,6 +54,6 @@ func (t *turn) leave() {
 
 // takeTurn is take for a watch, whose consumer is told if that takes long.
 func (w *Watch) takeTurn(ctx context.Context) error {
-	_, err := inTime(w, errNoTurn, func() (struct{}, error) { return struct{}{}, w.turn.take(ctx) })
+	_, err := inTime(w, noTurn, func() (struct{}, error) { return struct{}{}, w.turn.take(ctx) })
 	return err
 }

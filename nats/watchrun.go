@@ -150,7 +150,7 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 		if !t.ask {
 			return 0, 0, nil
 		}
-		revision, err = inTime(w, w.noAnswer(), func() (uint64, error) { return w.client.revision(ctx, w.pattern) })
+		revision, err = inTime(w, w.noAnswer, func() (uint64, error) { return w.client.revision(ctx, w.pattern) })
 		if errors.Is(err, nats.ErrPermissionViolation) {
 			return 0, 0, nil // then a loss shows only where something of the key was seen before
 		}
@@ -161,11 +161,11 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 	}
 	var l *Changes
 	if !t.list {
-		l, err = inTime(w, w.noAnswer(), func() (*Changes, error) { return w.client.Since(ctx, w.pattern, t.floor) })
+		l, err = inTime(w, w.noAnswer, func() (*Changes, error) { return w.client.Since(ctx, w.pattern, t.floor) })
 		t.list = errors.Is(err, &Error{Code: CodeGone})
 	}
 	if t.list {
-		l, err = inTime(w, w.noAnswer(), func() (*Changes, error) { return w.client.List(ctx, w.pattern) })
+		l, err = inTime(w, w.noAnswer, func() (*Changes, error) { return w.client.List(ctx, w.pattern) })
 	}
 	if err != nil {
 		return 0, 0, err
@@ -178,7 +178,7 @@ func (w *Watch) catchUp(ctx context.Context, t task) (revision uint64, healed in
 		return 0, 0, err
 	}
 	for !l.last {
-		m, err := inTime(w, w.noAnswer(), l.chunk)
+		m, err := inTime(w, w.noAnswer, l.chunk)
 		if err != nil {
 			return 0, healed, err
 		}
@@ -226,13 +226,14 @@ func (w *Watch) begin(t task) error {
 // others.
 func (w *Watch) room(ctx context.Context, t task) error {
 	w.turn.leave()
-	if err := w.roomy(ctx, t); err != nil {
+	if err := w.awaitRoom(ctx, t); err != nil {
 		return err
 	}
 	return w.takeTurn(ctx)
 }
 
-func (w *Watch) roomy(ctx context.Context, t task) error {
+// awaitRoom is room, whoever's turn it is.
+func (w *Watch) awaitRoom(ctx context.Context, t task) error {
 	for {
 		w.mu.Lock()
 		roomy, void := w.backlog.roomy(), w.round != t.round
