@@ -100,8 +100,7 @@ func dial(t testing.TB, url string, options ...nats.Option) *nats.Conn {
 		nats.ReconnectJitter(0, 0),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // the default one prints
 	}, options...)
-	conn := natstest.Connect(t, url, options...)
-	return conn
+	return natstest.Connect(t, url, options...)
 }
 
 // flush waits until the broker has processed what was sent on conn.

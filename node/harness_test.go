@@ -137,8 +137,7 @@ func next(t *testing.T, w *fanout.Watcher) *fanout.Event {
 // connect returns an ordinary client's connection.
 func connect(t *testing.T, url string, options ...natsgo.Option) *natsgo.Conn {
 	t.Helper()
-	conn := natstest.Connect(t, url, options...)
-	return conn
+	return natstest.Connect(t, url, options...)
 }
 
 // request asks the key-value service and returns its reply, errors included.

@@ -81,8 +81,7 @@ func (c *processes) connect() *natsgo.Conn {
 	for _, addr := range c.nats {
 		urls = append(urls, "nats://"+addr)
 	}
-	conn := natstest.Connect(c.t, strings.Join(urls, ","), natsgo.MaxReconnects(-1), natsgo.ReconnectWait(50*time.Millisecond))
-	return conn
+	return natstest.Connect(c.t, strings.Join(urls, ","), natsgo.MaxReconnects(-1), natsgo.ReconnectWait(50*time.Millisecond))
 }
 
 // leader returns the index of the node that leads.

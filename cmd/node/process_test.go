@@ -217,8 +217,7 @@ func (p *process) kill() {
 
 func connect(t *testing.T, url string) *natsgo.Conn {
 	t.Helper()
-	conn := natstest.Connect(t, url)
-	return conn
+	return natstest.Connect(t, url)
 }
 
 // connectSoon connects as soon as somebody listens at url.

@@ -26,8 +26,7 @@ const limit = 30 * time.Second
 
 func startBroker(t *testing.T) *natsgo.Conn {
 	t.Helper()
-	conn := natstest.Connect(t, startBrokerWithUser(t, "", ""))
-	return conn
+	return natstest.Connect(t, startBrokerWithUser(t, "", ""))
 }
 
 // startBrokerWithUser returns the URL of a broker for one user, or for anybody.
